@@ -20,6 +20,9 @@ def capabilities(name: str, seen: Capabilities) -> list[Finding]:
     reachable = f"engine {seen.engine or 'unknown'}, models: {', '.join(seen.models[:10]) or 'not told'}"
     detail = seen.problem or reachable
     found = [Finding(f"endpoint {name}", seen.reachable and not seen.problem, detail, needed=True)]
+    if seen.measures:
+        pages = ", ".join(f"/{page}" for page in seen.measures)
+        return [*found, Finding("  numbers", True, f"{pages}, as of a reward model: for the verifier reward_model")]
     for what, ok, meaning in (
         ("n", seen.n, "several choices from one request"),
         ("seed", seen.seed, "the same seed gives the same text"),

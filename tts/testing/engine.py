@@ -41,6 +41,7 @@ _OPENAI_KNOWS = {
     "tools", "tool_choice",
 }  # fmt: skip
 _RUNNING = {"vllm": "vllm:num_requests_running", "sglang": "sglang:num_running_reqs"}
+_COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
 _BACKLOG = 4096  # connections that may wait to be accepted: hundreds come at once
 
 
@@ -100,7 +101,7 @@ class FakeEngine:
         tokenizes: whether its tokenizer counts prompts for whoever asks, in the flavour's words; `openai` has none.
         shows_tools: of `llamacpp`, whether its chat template shows the model the tools of a request, as `/props` say.
         measures: the numbers that `/pooling`, `/classify` and `/score` give: a function of the page's name and the
-            request; its answers may be any JSON. None: it has no such pages.
+            request; its answers may be any JSON. Then it generates nothing. None: it has no such pages.
         report: makes the reported usage from the true one (OpenAI's object); None leaves it out.
         tls: a context with a certificate for 127.0.0.1, for HTTPS.
     """
@@ -283,8 +284,7 @@ class FakeEngine:
             self._count["counted"] += 1
             connection.json(*counted)
             return
-        measures = self.measures if is_measuring(path) else None
-        if path not in ("/v1/chat/completions", "/v1/completions") and measures is None:
+        if not self._takes(path):
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
             return
         body = msgspec.json.decode(raw, type=dict[str, Any])
@@ -297,8 +297,8 @@ class FakeEngine:
         if refusal := self._refusal(body, key):
             connection.json(*refusal)
             return
-        if measures is not None:
-            connection.json(*measured(measures, path, body))
+        if self.measures is not None:
+            connection.json(*measured(self.measures, path, body))
             return
         started_s = time.monotonic()
         generation = Generation(self, connection, body, chat=path.endswith("chat/completions"))
@@ -341,10 +341,14 @@ class FakeEngine:
         elif path == "/props" and self.flavour == "llamacpp":
             caps = {"supports_tools": self.shows_tools}
             connection.json(200, {"total_slots": self.slots or 1, "chat_template_caps": caps})
-        elif is_measuring(path) and self.measures is not None:
-            connection.json(405, error("Method Not Allowed", "MethodNotAllowedError", 405))
+        elif self._takes(path):
+            connection.json(405, {"detail": "Method Not Allowed"})
         else:
             connection.json(404, error(f"no route {path}", "NotFoundError", 404))
+
+    def _takes(self, path: str) -> bool:
+        """Whether requests for samples, or for numbers, go to this page."""
+        return path in _COMPLETIONS if self.measures is None else is_measuring(path)
 
     def _refusal(self, body: dict[str, Any], key: str) -> tuple[int, Any] | None:
         """The status and error of a request that is not decoded."""

@@ -2,12 +2,15 @@
 
 import json
 import math
+import os
 
 import pytest
 
 import tts
+from tts.cli.examination import examine
 from tts.core.budget import Limits
-from tts.errors import UnknownName
+from tts.errors import BadResponse, UnknownName
+from tts.models.wire.measuring import numbers_in
 from tts.plugins.verifiers import verifier
 from tts.testing import FakeEngine, Sample, ScriptedCluster, VerifierContract, arithmetic
 from tts.types import Completion
@@ -158,3 +161,54 @@ def test_a_server_that_only_generates_says_what_is_missing() -> None:
     missing = r"has no /pooling: a reward model is served by `vllm serve"
     with FakeEngine(arithmetic()) as engine, pytest.raises(tts.TTSError, match=missing):
         solved(engine, engine, "best_of_n:n=2,verifier=reward_model")
+
+
+def test_doctor_says_which_pages_of_numbers_a_server_has_and_asks_it_for_no_text() -> None:
+    with FakeEngine(measures=step_rows) as reward:
+        found = {finding.what: (finding.ok, finding.detail) for finding in examine([reward.base_url], None, None)}
+        assert not reward.requests
+    assert found["  numbers"] == (
+        True,
+        "/pooling, /classify, /score, as of a reward model: for the verifier reward_model",
+    )
+    assert "  seed" not in found
+
+
+def test_numbers_that_are_none_are_read_as_such_and_other_answers_are_an_error() -> None:
+    assert numbers_in(b'{"data": [{"data": [[NaN, 1.0], [null, 2]]}]}') == ([[None, 1.0], [None, 2.0]], None)
+    assert numbers_in(b'{"data": [{"probs": [0.5]}], "usage": {"prompt_tokens": 3}}') == ([[0.5]], 3)
+    assert numbers_in(b'{"data": [{"score": 0.5}]}') == ([[0.5]], None)
+    for answer in (b"", b"[]", b"{}", b'{"data": []}', b'{"data": [{"data": "YWJj"}]}', b'{"data": [{"score": "1"}]}'):
+        assert numbers_in(answer) is None
+
+
+def test_an_answer_without_numbers_says_what_came_instead() -> None:
+    silly = FakeEngine(measures=lambda page, body: "much")
+    said = pytest.raises(BadResponse, match=r"answered /pooling without numbers: .*much")
+    with FakeEngine(arithmetic()) as engine, silly as reward, said:
+        solved(engine, reward, "best_of_n:n=2,verifier=reward_model")
+
+
+VLLM_STEPS, VLLM_WHOLE = (os.environ.get(f"TTS_VLLM_{name}_URL") for name in ("STEPS", "WHOLE"))
+
+
+def served(url, convention):
+    """Scores of four samples by a reward model that vLLM serves."""
+    models = {"prm": {"base_url": url}}
+    strategy = f"best_of_n:n=4,verifier=reward_model(convention={convention},aggregate=min)"
+    with FakeEngine(arithmetic()) as engine:
+        result = tts.solve(QUESTION, strategy, base_url=engine.base_url, models=models).result
+    assert result.error is None and result.bill.verifier.samples > 0
+    return [score for scores in result.scores.values() for score in scores]
+
+
+@pytest.mark.skipif(not VLLM_STEPS, reason="TTS_VLLM_STEPS_URL names no vLLM with a process reward model")
+def test_vllm_gives_a_row_for_each_step() -> None:
+    scores = served(VLLM_STEPS, "qwen")
+    assert all(0 < step < 1 for score in scores for step in score.steps)
+
+
+@pytest.mark.skipif(not VLLM_WHOLE, reason="TTS_VLLM_WHOLE_URL names no vLLM with a classifier of one class")
+def test_vllm_gives_a_number_for_the_whole() -> None:
+    assert all(score.value is not None for score in served(VLLM_WHOLE, "classify"))
+    assert all(0 < score.value < 1 for score in served(VLLM_WHOLE, "score"))

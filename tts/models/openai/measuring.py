@@ -40,7 +40,8 @@ async def measured(short: ShortRequests, request: Request, model: str, builder: 
     found = numbers_in(answer)
     if found is None:
         said = answer[:200].decode("utf-8", "replace")
-        raise BadResponse(f"{builder.endpoint} answered {path} without numbers: {said!r}", endpoint=builder.endpoint)
+        message = f"{builder.endpoint} answered {path} without numbers: {said!r}"
+        raise BadResponse(message, endpoint=builder.endpoint, final=True)
     rows, builder.prompt_tokens = found
     return msgspec.structs.replace(builder.completion("stop"), text=msgspec.json.encode(rows).decode())
 

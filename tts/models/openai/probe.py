@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tts.core.actions import Request
+from tts.core.actions import PAGES, Request
 from tts.errors import BadResponse, EndpointError, RequestRejected
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.capabilities import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
@@ -44,6 +44,8 @@ async def probe(client: OpenAIClient) -> Capabilities:
     try:
         models, engine = await _identity(client)
         seen = msgspec.structs.replace(seen, reachable=True, models=models, engine=engine)
+        if pages := await _measuring_pages(client):
+            return msgspec.structs.replace(seen, measures=pages)
         return await _try_out(client, seen)
     except EndpointError as error:
         return msgspec.structs.replace(seen, problem=error.message)
@@ -57,6 +59,22 @@ async def _identity(client: OpenAIClient) -> tuple[tuple[str, ...], str | None]:
         if client.model is None or not has_no_list(error):
             raise
         return (), None
+
+
+async def _measuring_pages(client: OpenAIClient) -> tuple[str, ...]:
+    """The pages of a server that gives numbers and does not generate; none of any other server."""
+    if await _is_page(client, "/v1/chat/completions"):
+        return ()
+    return tuple([page for page in PAGES if await _is_page(client, f"/{page}")])
+
+
+async def _is_page(client: OpenAIClient, path: str) -> bool:
+    """Whether a page is there that takes a POST: it refuses a GET by its method, and is not missing."""
+    try:
+        await client.get(path)
+    except EndpointError as error:
+        return error.facts.get("status") == 405
+    return False
 
 
 async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:

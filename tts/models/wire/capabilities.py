@@ -32,6 +32,8 @@ class Capabilities(Value, frozen=True):
             them out, and nothing is said of it.
         stop_reason: it says whether a stop string, and which, or the model ended a text.
         tokenizer: it counts the tokens of a prompt for whoever asks.
+        measures: the pages that give numbers to a text, of reward models, as `Run.measure` names them; a server that
+            has one generates nothing.
         tokens_spent: generated tokens that the probe has cost.
     """
 
@@ -49,6 +51,7 @@ class Capabilities(Value, frozen=True):
     tools: bool | None = None
     stop_reason: bool | None = None
     tokenizer: bool | None = None
+    measures: tuple[str, ...] = ()
     tokens_spent: int = 0
     problem: str = ""
 

@@ -33,16 +33,20 @@ class Raced(NamedTuple):
 
     model: str
     situation: Situation
-    single: Curve
+    single: dict[str, float]  # by problem: the share of the samples with an answer that are right
     first: Curve
     short: Curve
     vote: Curve
 
     @property
+    def w(self) -> float | None:
+        return self.situation.shorter_wins
+
+    @property
     def over_single(self) -> Interval:
-        """Accuracy of the first to finish less that of one sample."""
-        one, other = ({p: [v] for p, v in curve.at(k).items()} for curve, k in ((self.first, N), (self.single, 1)))
-        found = paired_difference(one, other)
+        """Accuracy of the first to finish less that of any sample with an answer, where there is one."""
+        first = self.first.at(N)
+        found = paired_difference({p: [first[p]] for p in self.single}, {p: [v] for p, v in self.single.items()})
         assert found is not None
         return found
 
@@ -59,11 +63,19 @@ def raced(pool: Pool) -> Raced:
     return Raced(
         pool.model.present[0],
         situation_of(pool),
-        majority(grid, [1], draws=DRAWS),
+        usable(grid),
         shortest(grid, [N]),
         first_finishers(grid, [N], K, draws=DRAWS),
         majority(grid, [N], draws=DRAWS),
     )
+
+
+def usable(grid: Grid) -> dict[str, float]:
+    found = {}
+    for problem, ended, right in zip(grid.problems, grid.usable, grid.correct, strict=True):
+        if ended.any():
+            found[problem] = float(right[ended].mean())
+    return found
 
 
 def pools(folder: Path) -> Iterator[Pool]:
@@ -76,13 +88,15 @@ def pools(folder: Path) -> Iterator[Pool]:
 
 
 def row(found: Raced) -> str:
-    curves = ((found.single, 1), (found.first, N), (found.short, N), (found.vote, N))
-    accuracies = " | ".join(f"{100 * curve.mean()[0]:.1f}" for curve, _ in curves)
-    w, least = found.situation.shorter_wins or 0.0, found.situation.at_least or 0.0
-    words = {True: "pays", False: "no evidence" if w > 0.5 else "does not pay"}[found.situation.races_pay]
+    accuracies = " | ".join(f"{100 * curve.mean()[0]:.1f}" for curve in (found.first, found.short, found.vote))
+    accuracies = f"{100 * np.mean([*found.single.values()]):.1f} | {accuracies}"
+    w = found.w
+    words = "unknown" if w is None else "no evidence" if w > 0.5 else "does not pay"
+    words = "pays" if found.situation.races_pay else words
+    known = "–" if w is None else f"{w:.3f} [{found.situation.at_least or 0.0:.3f}, ]"
     waits = [float(np.mean(curve.sequential)) for curve in (found.first, found.vote) if curve.sequential is not None]
     return (
-        f"| {found.model} | {w:.3f} [{least:.3f}, ] | {words} | {accuracies} | {points(found.over_single)} | "
+        f"| {found.model} | {known} | {words} | {accuracies} | {points(found.over_single)} | "
         f"{points(found.over_vote)} | {waits[0] / waits[1]:.2f} |"
     )
 
@@ -93,23 +107,22 @@ def points(found: Interval) -> str:
 
 def verdict(all_: list[Raced]) -> Iterator[str]:
     """The rule in words, side by side with what was measured."""
-    for name, side in (("above", [r for r in all_ if (r.situation.shorter_wins or 0) > 0.5]), ("not above", [])):
-        some = side or [r for r in all_ if (r.situation.shorter_wins or 0) <= 0.5]
+    known = [(r, r.w) for r in all_ if r.w is not None]
+    sides = {"above": [r for r, w in known if w > 0.5], "not above": [r for r, w in known if w <= 0.5]}
+    for name, some in sides.items():
         better = sum(r.over_single.mean > 0 for r in some)
         mean = 100 * float(np.mean([r.over_single.mean for r in some]))
         yield (
-            f"- w {name} 1/2: {len(some)} models; the first to finish is more accurate than one sample for {better} of "
-            f"them, by {mean:+.1f} points in the mean."
+            f"- w {name} 1/2: {len(some)} models; the first to finish is more accurate than any one with an answer for "
+            f"{better} of them, by {mean:+.1f} points in the mean."
         )
     pays = [r for r in all_ if r.situation.races_pay]
     worse = sum(r.over_single.mean < 0 for r in pays)
-    yield (
-        f"- `tts advise` says that a race pays for {len(pays)} models; {worse} of them lose by it against one sample."
-    )
-    xs = [r.situation.shorter_wins or 0.0 for r in all_]
+    yield (f"- `tts advise` says that a race pays for {len(pays)} models; {worse} of them lose by it in the mean.")
+    xs = [w for _, w in known]
     for name, ys in (
-        ("the first less one sample", [r.over_single.mean for r in all_]),
-        (f"the vote of the first {K} less the vote of all {N}", [r.over_vote.mean for r in all_]),
+        ("the first less any one", [r.over_single.mean for r, _ in known]),
+        (f"the vote of the first {K} less the vote of all {N}", [r.over_vote.mean for r, _ in known]),
     ):
         yield f"- Correlation of w with {name}: {np.corrcoef(xs, ys)[0, 1]:.2f}."
 
@@ -117,17 +130,17 @@ def verdict(all_: list[Raced]) -> Iterator[str]:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    all_ = sorted((raced(pool) for pool in pools(Path(sys.argv[1]))), key=lambda r: -(r.situation.shorter_wins or 0.0))
+    all_ = sorted((raced(pool) for pool in pools(Path(sys.argv[1]))), key=lambda r: -(r.w or 0.0))
     lines = [
         "# Where the first to finish is the right one",
         "",
         f"`python benchmarks/methods/shorter.py POOLS`; AIME 2024, races of {N} samples, estimated without drawing "
         "(`tts/estimators`, to which a replay of `first_finish` comes, tests/strategies/test_conventions.py). w: how "
-        "often the shorter of a right and a wrong sample of one problem is the right one, with the lower end of its "
-        "95 % interval over problems; advice: what `tts advise strategy --fast --history` says of it. Accuracies in "
-        "percent, differences in points with 95 % intervals over problems. The samples that say w are those that race: "
-        "the table shows that the rule holds, not how well w is known from others. Answers without thinking "
-        "(NoThinking) are in none of the pools.",
+        "often the shorter of a right and a wrong sample of one problem is the right one, of those that ended with an "
+        "answer, with the lower end of its 95 % interval over problems; `single` is any one of these; a race: what "
+        "`tts advise strategy --fast --history` says of it. Accuracies in percent, differences in points with 95 % "
+        "intervals over problems. The samples that say w are those that race: the table shows that the rule holds, "
+        "not how well w is known from others. Answers without thinking (NoThinking) are in none of the pools.",
         "",
         f"| model | w | a race | single | first of {N} | first {K} of {N} | vote of {N} | first less single | "
         f"first {K} less vote | longest chain, first / vote |",

@@ -14,6 +14,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tts.analysis import latency
 from tts.analysis.pool_study import ratio
 from tts.api.replays import replay
@@ -186,14 +188,18 @@ def mean_tokens(pool: Pool) -> float | None:
 
 
 def situation_of(pool: Pool) -> Situation:
-    """What `tts.planning.rules` ask for, from graded samples of one model on one benchmark; unknown where tokens were
-    not recorded, or no problem has both a right and a wrong sample."""
+    """What `tts.planning.rules` ask for, from graded samples of one model on one benchmark. Of the pairs of a right and
+    a wrong sample, those count that can race each other: both ended by themselves with an answer. Unknown where tokens
+    were not recorded, or fewer than two problems have such a pair."""
     tokens = mean_tokens(pool)
     if tokens is None:
         return Situation()
-    wins, pairs = shorter_wins(Grid.of(pool))
-    found = ratio(wins, pairs) if pairs.sum() else None
-    return Situation(tokens) if found is None else Situation(tokens, found.mean, found.low)
+    grid = Grid.of(pool)
+    wins, pairs = shorter_wins(grid.only(grid.usable))
+    if np.count_nonzero(pairs) < 2:
+        return Situation(tokens)
+    found = ratio(wins, pairs)
+    return Situation(tokens, found.mean, found.low)
 
 
 class DeadlineAdvice(Value, frozen=True):

@@ -28,11 +28,12 @@ def drawn_groups(completion: Completion, request: Request) -> list[float]:
 
 
 def with_lowest(completion: Completion, groups: Sequence[float]) -> Completion:
-    """The completion, with the lowest of these confidences, or its own where it is shorter than a group."""
+    """The completion, with the lowest of these confidences; without any, with that which it knows, or its own."""
     shown = completion.logprobs
-    if shown is None or shown.confidence is None:
+    if shown is None:
         return completion
-    shown = msgspec.structs.replace(shown, lowest_group=min(groups, default=shown.confidence))
+    known = shown.confidence if shown.lowest_group is None else shown.lowest_group
+    shown = msgspec.structs.replace(shown, lowest_group=min(groups, default=known))
     return msgspec.structs.replace(completion, logprobs=shown)
 
 

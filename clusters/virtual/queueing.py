@@ -7,7 +7,7 @@ from typing import Any
 from tts.clusters.virtual.fleet import Fleet, Replicas
 from tts.clusters.virtual.recorded import RecordedCluster
 from tts.clusters.virtual.recordings import Recordings
-from tts.core.actions import Cancelled, End, Event, Work, problem_of, problem_of_trial
+from tts.core.actions import Cancelled, End, Event, Progressed, Work, problem_of, problem_of_trial
 from tts.core.scheduling.action_state import needs_grant
 
 
@@ -33,6 +33,8 @@ class _QueueingCluster(RecordedCluster):
 
     def _next(self) -> Event:
         event = super()._next()
+        if isinstance(event, Progressed):
+            return event
         following = self._replicas.ended(event.id)
         if following is not None:  # its slot is for the first that waits there
             super()._begin(*self._waiting.pop(following))

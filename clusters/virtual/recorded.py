@@ -20,9 +20,11 @@ from tts.core.actions import (
     Count,
     Counted,
     End,
+    Event,
     Failed,
     Finished,
     Generate,
+    Progressed,
     Recall,
     Refused,
     Request,
@@ -126,7 +128,7 @@ class RecordedCluster(SimulatedCluster):
             if not open_:
                 return self._clock.now_s
             event = self._next()
-            live.discard(event.id)
+            live.difference_update(_freed(event))
             trial, opened_s = open_[trial_of(event.id)]
             actions = trial.tell(event)
             if actions:
@@ -204,6 +206,11 @@ class RecordedCluster(SimulatedCluster):
             )
         return seconds, Finished(action.id, 0.0, outcome)
 
+    def _groups(self, action: Generate, completion: Completion) -> Sequence[float]:
+        draws = self._draws[trial_of(action.id)]
+        tokens, group = completion.usage.completion_tokens, action.request.group
+        return self._recordings.confidences(draws.problem_id, draws.drawn[action.id])[: tokens // group]
+
     def _counted(self, action: Count) -> int | None:
         """The tokens of the problem's own prompt, which its samples were recorded with; None where they were not."""
         problem_id, recordings = problem_of_trial(trial_of(action.id)), self._recordings
@@ -232,8 +239,8 @@ class RecordedCluster(SimulatedCluster):
         lacks = None
         if request.continue_from:
             lacks = "continues a text, and only whole samples were recorded"
-        elif request.progress:
-            lacks = "streams its samples, and what they said half-way was not recorded"
+        elif request.progress and (not_followed := recordings.not_followed(request)):
+            lacks = not_followed
         elif request.tools:
             lacks = "gives the model tools, and the samples were recorded without any"
         elif request.messages != self._prompts[problem_id]:
@@ -267,6 +274,11 @@ class RecordedCluster(SimulatedCluster):
             )
         drawn = draws.drawn[id] = draws.left.pop()
         return drawn
+
+
+def _freed(event: Event) -> tuple[str, ...]:
+    """The actions whose slots are free after an event: none, while its stream goes on."""
+    return () if type(event) is Progressed else (event.id,)
 
 
 class _Nobody(World):

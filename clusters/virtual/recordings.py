@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tts.clusters.virtual.fleet import Fleet
+from tts.core.actions import Request
 from tts.errors import BadPool, InvalidParameter, PoolLacks, ServerFailed, TTSError
-from tts.pools.pool import LOGPROBS, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered
-from tts.types import Completion, LogprobSummary, Sampling, Timing, Usage
+from tts.pools.pool import GROUP, NO_ANSWER, UNKNOWN, Group, Pool, Unanswered
+from tts.types import Completion, Sampling, Timing, Usage
 
 TEXT = "(its text was not recorded)"  # never empty: a continuation of nothing would be a new sample
 MOST_GROUPS = 2048  # whose samples are kept as completions, about 0.5 KB each
@@ -35,6 +36,7 @@ class Recordings:
     Attributes:
         known: fields of `Sampling` under which the samples are known to have been drawn.
         sampling: of the replay's requests: the known fields, and defaults where nothing is known.
+        group: tokens of the groups whose confidence was recorded; 0: of none.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Recordings:
         self.known, sampling = recorded_sampling(pool)
         most = int(max(1, pool.completion_tokens.max())) if max_tokens is None else max_tokens
         self.sampling = msgspec.structs.replace(sampling, max_tokens=most)
+        self.group: int = pool.sampling.get((pool.benchmark[0] or "", pool.model[0] or ""), {}).get(GROUP, 0)
         self.nothing = NO_ANSWER if unanswered == "vote" else None  # the answer of a sample that was cut
         self._pool = pool.counting(unanswered)
         self._groups = {group.problem_id: group for group in pool.groups()}
@@ -95,6 +98,21 @@ class Recordings:
             return f"asks for {asked.top_logprobs} alternatives a token; recorded were {self.sampling.top_logprobs}"
         return None
 
+    def not_followed(self, request: Request) -> str | None:
+        """The part of what a watched request hears of that was not recorded, in words; empty if there is none."""
+        if request.below is None:
+            return "streams its samples, and what they said half-way was not recorded"
+        if request.group != self.group:
+            recorded = f"those of {self.group} tokens were" if self.group else "none were"
+            return f"follows the confidence of groups of {request.group} tokens, and {recorded} recorded"
+        if request.below > 0 and self._pool.confidences is None:
+            return "stops samples by the confidence of a group, and only that of the lowest was recorded"
+        return None
+
+    def confidences(self, problem_id: str, sample: int) -> Sequence[float]:
+        """The confidences of the sample's groups of tokens, one after another."""
+        return self._pool.confidences_of(self.start(problem_id) + sample)
+
     def start(self, problem_id: str) -> int:
         """The pool's first row of this problem."""
         return self._groups[problem_id].start
@@ -106,7 +124,6 @@ class Recordings:
     def _outcomes(self, group: Group) -> Iterator[tuple[float, Completion | TTSError]]:
         pool, rows = self._pool, group.rows
         scores = {name: _listed(column[rows], pool.verifications(name)[rows]) for name, column in pool.scores.items()}
-        logprobs = _summaries(pool, rows)
         columns = (pool.prompt_tokens, pool.completion_tokens, pool.reasoning_tokens, pool.seconds)
         values = zip(*(column[rows].tolist() for column in columns), strict=True)
         for i, (prompt, tokens, reasoning, recorded_s) in enumerate(values):
@@ -127,7 +144,7 @@ class Recordings:
                     finish_reason=pool.finish[row] or "stop",  # type: ignore[arg-type]  # it was one when it came in
                     usage=Usage(max(prompt, 0), tokens, reasoning_tokens=max(reasoning, 0)),
                     timing=Timing(seconds),
-                    logprobs=logprobs[i],
+                    logprobs=pool.summary(row),
                     model=group.model,
                     answer=pool.answer[row],
                     recorded_scores={name: some[i] for name, some in scores.items() if some[i]},
@@ -152,16 +169,6 @@ def _listed(column: NDArray[np.float32], asked: NDArray[np.int32]) -> list[tuple
     return [
         tuple(None if np.isnan(v) else v for v in row[:number])
         for row, number in zip(wide, asked.tolist(), strict=True)
-    ]
-
-
-def _summaries(pool: Pool, rows: slice) -> list[LogprobSummary | None]:
-    if not pool.logprobs:
-        return [None] * (rows.stop - rows.start)
-    columns = (pool.logprobs[name][rows].tolist() for name in LOGPROBS)
-    return [
-        None if np.isnan(mean) else LogprobSummary(mean, least, None if np.isnan(certainty) else certainty)
-        for mean, least, certainty in zip(*columns, strict=True)
     ]
 
 

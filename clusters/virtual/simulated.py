@@ -426,6 +426,7 @@ def _part_of(completion: Completion, done: float) -> Completion:
     return msgspec.structs.replace(
         completion,
         text=completion.text[: math.floor(len(completion.text) * done)],
+        answer=None,  # one that is known without the text is of the whole
         finish_reason="cancelled",
         stopped_by=None,
         usage=msgspec.structs.replace(usage, completion_tokens=tokens, reasoning_tokens=0),

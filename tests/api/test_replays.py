@@ -23,7 +23,7 @@ from tts.plugins.spec import parse_specs
 from tts.pools.pool import Pool, Sample
 from tts.reports.terminal import rows_table
 from tts.runs.plan import Cell, plan
-from tts.types import Sampling
+from tts.types import LogprobSummary, Sampling
 
 FLEET = Fleet()
 
@@ -212,6 +212,47 @@ def test_samples_that_are_known_to_have_been_drawn_like_that_are_given(asking):
 def test_a_stream_is_refused_because_nobody_recorded_what_it_said_half_way(asking):
     with pytest.raises(PoolLacks, match="streams its samples, and what they said half-way was not recorded"):
         replay(pool_of(), f"{asking}:stopping")
+
+
+def confident(*confidences, answers, whole=True):
+    """One problem whose samples have these answers, and these confidences in their groups of 10 tokens."""
+    samples = [
+        Sample(
+            "b",
+            "m",
+            "p",
+            i,
+            answer=answers[i],
+            correct=answers[i] == "7",
+            completion_tokens=10 * len(own) + 5,
+            logprobs=LogprobSummary(-0.3, -3.0, None, (), sum(own) / len(own), min(own)),
+            confidences=own if whole else (),
+            sampling={"top_logprobs": 20, "group": 10},
+        )
+        for i, own in enumerate(confidences)
+    ]
+    return Pool.of("confident", samples)
+
+
+@pytest.mark.parametrize("fleet", [Fleet(tokens_per_s=1.0), Fleet(tokens_per_s=1.0, slots=2, in_flight=2)])
+@pytest.mark.parametrize("run_budget", ["", "tokens=1M"])  # without a scheduler, and with one
+def test_a_recorded_sample_is_stopped_after_the_group_that_is_not_confident(fleet, run_budget):
+    pool = confident(*[(12.0, 11.0, 12.0, 12.0)] * 4, *[(12.0, 10.0, 12.0, 12.0)] * 4, answers="12345678")
+    spec = "deepconf:n=8,warmup=2,window=10,keep=1,consensus=1,in_flight=8"
+    tokens = {outcome.tokens for outcome in replay(pool, spec, fleet=fleet, run_budget=run_budget, seeds=20).outcomes}
+    assert tokens == {8 * 45, 4 * 45 + 4 * 20}  # the second where the warm-up was of the first four
+
+
+def test_the_offline_filter_needs_no_more_than_the_lowest_group_and_stopping_needs_all():
+    pool = confident((9.0, 8.0), (9.0, 8.0), (7.0, 6.0), (7.0, 6.0), (7.0, 6.0), answers="77888", whole=False)
+    assert replay(pool, "majority_vote:n=5").outcomes[0].answer == "8"
+    assert replay(pool, "deepconf:n=5,warmup=none,window=10,keep=0.4").outcomes[0].answer == "7"
+    with pytest.raises(PoolLacks, match="only that of the lowest was recorded"):
+        replay(pool, "deepconf:n=5,warmup=4,window=10,keep=0.4,consensus=1", seeds=9)
+    with pytest.raises(PoolLacks, match="groups of 20 tokens, and those of 10 tokens were recorded"):
+        replay(pool, "deepconf:n=5,warmup=none,window=20")
+    with pytest.raises(PoolLacks, match="groups of 2048 tokens, and none were recorded"):
+        replay(pool_of(), "deepconf:n=5,warmup=none,top_logprobs=2")
 
 
 @pytest.mark.parametrize("tokens", [1, 9, 10, 11])

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from tts.pools.formats.imports import import_pool
 from tts.pools.info import about
 from tts.pools.parquet import read_pool, write_pool
 from tts.pools.pool import Pool, Sample
+from tts.types import LogprobSummary
 
 words = st.text(st.characters(codec="utf-8"), max_size=6)
 counts = st.one_of(st.none(), st.integers(0, 2**31 - 1))
@@ -87,6 +89,20 @@ def test_what_goes_in_comes_out_also_through_a_file(tmp_path_factory, rows, thro
 
 def simple(n=2, **more):
     return [Sample("b", "m", "p", i, answer="1", correct=True, completion_tokens=5, **more) for i in range(n)]
+
+
+def test_the_confidences_of_groups_of_tokens_come_out_as_they_went_in_also_through_a_file(tmp_path):
+    shown = LogprobSummary(-0.5, -2.0, None, (), 9.5, 8.0)
+    rows = [
+        Sample("b", "m", "p", 0, logprobs=shown, confidences=(8.0, 9.5, 11.0), sampling={"group": 8}),
+        Sample("b", "m", "p", 1, logprobs=shown, confidences=(8.5,), sampling={"group": 8}),
+        Sample("b", "m", "p", 2, sampling={"group": 8}),
+    ]
+    pool = Pool.of("b", rows)
+    for each in (pool, Pool.read(write_pool(pool, tmp_path / "b.parquet")), pool.take(np.arange(3))):
+        assert [each.row(i) for i in range(3)] == rows
+    without = Pool.of("b", [msgspec.structs.replace(row, confidences=()) for row in rows])
+    assert without.confidences is None and Pool.read(write_pool(without, tmp_path / "b.parquet")).confidences is None
 
 
 def test_a_sample_that_comes_twice_is_named():

@@ -26,6 +26,7 @@ EXAMPLE = Path(__file__).parents[1] / "data" / "example.parquet"
 ROWS_IN_A_GROUP = 65_536  # the least of a column that is read at a time: texts are read by the group
 _KEY = b"tts.pool"
 _SCORE, _ASKED, _LOGPROB = "score.", "asked.", "logprob."  # beginnings of columns' names
+_CONFIDENCES = "confidences"
 _WORDS = {"benchmark": "benchmark", "model": "model", "problem_id": "problem", "answer": "answer"}
 _WORDS |= {"finish_reason": "finish", "error": "error"}
 _COUNTS = ("prompt_tokens", "completion_tokens", "reasoning_tokens")
@@ -120,6 +121,9 @@ def _columns(pool: Pool, arrow: Any) -> dict[str, Any]:
         columns[_SCORE + name] = arrow.FixedSizeListArray.from_arrays(flat, scores.shape[1]) if wide else flat
     columns |= {_ASKED + name: arrow.array(pool.verifications(name)) for name in pool.scores}
     columns |= {_LOGPROB + name: measured(column) for name, column in pool.logprobs.items()}
+    if pool.confidences is not None:
+        flat, width = measured(pool.confidences.reshape(-1)), pool.confidences.shape[1]
+        columns[_CONFIDENCES] = arrow.FixedSizeListArray.from_arrays(flat, width)
     if pool.read_text is not None:
         columns["text"] = arrow.array(pool.read_text(np.arange(len(pool))), arrow.string())
     return columns
@@ -179,6 +183,7 @@ def _read_parquet(path: Path) -> Pool:
             for name in LOGPROBS
             if _LOGPROB + name in schema.names
         },
+        confidences=read.scores(_CONFIDENCES) if _CONFIDENCES in schema.names else None,
         sampling={(benchmark, model): _as_sampled(known) for benchmark, model, known in about.sampling},
         verification_costs=about.verification_costs,
         prompts=_known(about, 2),
@@ -193,13 +198,16 @@ def _fits(field: Any, types: Any) -> bool:
     if field.name in _WORDS or field.name == "text":
         kind = kind.value_type if types.is_dictionary(kind) else kind
         return bool(types.is_string(kind) or types.is_large_string(kind))
-    if field.name.startswith(_SCORE) and types.is_fixed_size_list(kind):
+    listed = field.name.startswith(_SCORE) or field.name == _CONFIDENCES
+    if listed and types.is_fixed_size_list(kind):
         kind = kind.value_type
+    elif field.name == _CONFIDENCES:
+        return False
     if field.name == "correct":
         return bool(types.is_boolean(kind) or types.is_integer(kind))
     if field.name in ("sample", *_COUNTS) or field.name.startswith(_ASKED):
         return bool(types.is_integer(kind))
-    if field.name == "seconds" or field.name.startswith((_SCORE, _LOGPROB)):
+    if field.name in ("seconds", _CONFIDENCES) or field.name.startswith((_SCORE, _LOGPROB)):
         return bool(types.is_floating(kind) or types.is_integer(kind))
     return True
 

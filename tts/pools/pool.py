@@ -22,7 +22,8 @@ from tts.types import FinishReason, LogprobSummary, Value
 
 UNKNOWN = -1
 NO_ANSWER = "(no answer)"  # the class of samples without an answer, where these vote
-LOGPROBS = ("mean", "minimum", "self_certainty")
+LOGPROBS = ("mean", "minimum", "self_certainty", "confidence", "lowest_group")
+GROUP = "group"  # in a pool's `sampling`: tokens of the groups whose confidence is recorded
 Unanswered = Literal["abstain", "vote"]
 T = TypeVar("T", int, float)
 Text = Callable[[NDArray[np.int64]], list[str | None]]
@@ -41,6 +42,7 @@ class Sample(Value, frozen=True):
         scores: by verifier: a number, several of one verifier, or None for an abstention. A verifier that was not asked
             about the sample has no entry.
         logprobs: a summary of the sampled tokens' log-probabilities, without its tail.
+        confidences: of its whole groups of tokens, one after another, of as many as `sampling` says under `group`.
         sampling: fields of `tts.types.Sampling` under which the sample was drawn, as far as they are known.
     """
 
@@ -58,6 +60,7 @@ class Sample(Value, frozen=True):
     error: str | None = None
     scores: Mapping[str, float | Sequence[float | None] | None] = {}
     logprobs: LogprobSummary | None = None
+    confidences: Sequence[float] = ()
     sampling: Mapping[str, Any] = {}
     text: str | None = None
     prompt: str | None = None
@@ -144,6 +147,7 @@ class Pool:
         asked: by verifier: number of recorded verifications of each sample, abstentions included. A verifier
             without a column was asked as often as it gave numbers (see `verifications`).
         logprobs: by field of `LOGPROBS`; NaN where it was not recorded, empty if it was for no sample.
+        confidences: of groups of tokens: shape (samples, groups), NaN after a sample's last; None: of no sample.
         sampling: by benchmark and model: the fields of `tts.types.Sampling` that all their samples are known to share.
         verification_costs: by verifier; a score column that is missing here was scored at an unknown cost.
         prompts, references: by benchmark and problem id, as far as they are known.
@@ -165,6 +169,7 @@ class Pool:
     scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     asked: Mapping[str, NDArray[np.int32]] = field(default_factory=dict)
     logprobs: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    confidences: NDArray[np.float32] | None = None
     sampling: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     verification_costs: Mapping[str, VerificationCost] = field(default_factory=dict)
     prompts: Mapping[tuple[str, str], str] = field(default_factory=dict)
@@ -237,6 +242,7 @@ class Pool:
             scores={name: column[rows] for name, column in self.scores.items()},
             asked={name: column[rows] for name, column in self.asked.items()},
             logprobs={name: column[rows] for name, column in self.logprobs.items()},
+            confidences=None if self.confidences is None else self.confidences[rows],
             read_text=None if read is None else lambda some: read(rows[some]),
         )
 
@@ -314,11 +320,22 @@ class Pool:
             finish_reason=self.finish[i],  # type: ignore[arg-type]  # it was one when it came in
             error=self.error[i],
             scores={name: _score(column[i]) for name, column in self.scores.items() if self.verifications(name)[i] > 0},
-            logprobs=_summary(*(self.logprobs[name][i] for name in LOGPROBS)) if self.logprobs else None,
+            logprobs=self.summary(i),
+            confidences=self.confidences_of(i),
             sampling=self.sampling.get((key[0], self.model[i] or ""), {}),
             prompt=self.prompts.get(key),
             reference=self.references.get(key),
         )
+
+    def summary(self, i: int) -> LogprobSummary | None:
+        """The summary of the log-probabilities of sample `i`; None where none were recorded."""
+        known = {name: float(column[i]) for name, column in self.logprobs.items() if not np.isnan(column[i])}
+        return LogprobSummary(**known) if "mean" in known else None
+
+    def confidences_of(self, i: int) -> tuple[float, ...]:
+        """The confidences of the groups of tokens of sample `i`, as far as they were recorded."""
+        row = () if self.confidences is None else self.confidences[i].tolist()
+        return tuple(value for value in row if not np.isnan(value))
 
     @classmethod
     def read(cls, path: str | Path) -> Pool:
@@ -360,6 +377,7 @@ class Pool:
             scores=_score_columns(name, samples_),
             asked=_asked_columns(samples_),
             logprobs=_logprob_columns(samples_),
+            confidences=_confidence_column(samples_),
             sampling=_known_sampling(samples_),
             prompts={key: s.prompt for key, s in known.items() if s.prompt is not None},
             references={key: s.reference for key, s in known.items() if s.reference is not None},
@@ -435,7 +453,16 @@ def _logprob_columns(samples: Sequence[Sample]) -> dict[str, NDArray[np.float64]
         return {}
     nothing = (np.nan,) * len(LOGPROBS)
     rows = [nothing if s.logprobs is None else [getattr(s.logprobs, name) for name in LOGPROBS] for s in samples]
-    return dict(zip(LOGPROBS, np.array(rows, np.float64).T.copy(), strict=True))  # None becomes NaN
+    columns = zip(LOGPROBS, np.array(rows, np.float64).T.copy(), strict=True)  # None becomes NaN
+    return {name: column for name, column in columns if name == "mean" or not np.isnan(column).all()}
+
+
+def _confidence_column(samples: Sequence[Sample]) -> NDArray[np.float32] | None:
+    width = max((len(s.confidences) for s in samples), default=0)
+    if not width:
+        return None
+    rows = [(*s.confidences, *[np.nan] * (width - len(s.confidences))) for s in samples]
+    return np.array(rows, np.float32)
 
 
 def _known_sampling(samples: Iterable[Sample]) -> dict[tuple[str, str], Mapping[str, Any]]:
@@ -466,9 +493,3 @@ def _score(value: Any) -> float | tuple[float | None, ...] | None:
     if np.ndim(value):
         return tuple(None if np.isnan(v) else float(v) for v in value)
     return None if np.isnan(value) else float(value)
-
-
-def _summary(mean: float, minimum: float, self_certainty: float) -> LogprobSummary | None:
-    if np.isnan(mean):
-        return None
-    return LogprobSummary(float(mean), float(minimum), None if np.isnan(self_certainty) else float(self_certainty))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -330,7 +331,7 @@ class Pool:
     def summary(self, i: int) -> LogprobSummary | None:
         """The summary of the log-probabilities of sample `i`; None where none were recorded."""
         known = {name: float(column[i]) for name, column in self.logprobs.items() if not np.isnan(column[i])}
-        return LogprobSummary(**known) if "mean" in known else None
+        return msgspec.convert(known, LogprobSummary) if "mean" in known else None
 
     def confidences_of(self, i: int) -> tuple[float, ...]:
         """The confidences of the groups of tokens of sample `i`, as far as they were recorded."""

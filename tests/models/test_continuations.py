@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tts
+from tts import Candidate, Problem, Run
 from tts.core.actions import Request
 from tts.errors import CapabilityMissing
 from tts.models.endpoint import Endpoint
@@ -18,6 +20,7 @@ from tts.models.replicas import ASSUMED_SLOTS, Replica, better
 from tts.models.siblings import MOST_BEGINNINGS, Beginnings
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
+from tts.toolkit.steps import grow
 from tts.types import Completion, Message, Sampling
 
 
@@ -88,6 +91,38 @@ def test_the_same_beginning_after_another_prompt_is_no_reason() -> None:
         assert (second.endpoint, other.endpoint) == ("b", "a")
 
     asyncio.run(main())
+
+
+def writer(name: str) -> FakeEngine:
+    """A replica with four slots, as it reports, each of whose steps begins with its name."""
+
+    def script(body: dict[str, Any]) -> Reply:
+        return Reply((f"{name}{body['seed']}\n",) if body["prefill"].count("\n") < 3 else ("Answer: 4",))
+
+    return FakeEngine(script, flavour="llamacpp", slots=4)
+
+
+async def two_trees(problem: Problem, run: Run) -> Candidate:
+    async def tree(view: Run) -> list[Candidate]:
+        steps = await grow(view, [(None, 2)], max_tokens=8)
+        for _ in range(3):
+            steps = await grow(view, [(step, 2) for step in steps[:2]], max_tokens=8)
+        return steps
+
+    _, other = await run.gather(tree(run), tree(run.on(Problem("other", "Another?"))))
+    return other[0]
+
+
+def test_siblings_and_continuations_stay_on_the_replica_that_wrote_their_prefix_which_is_booked_as_cached() -> None:
+    with writer("a") as a, writer("b") as b:
+        solved = tts.solve("One?", two_trees, base_url=[a.base_url, b.base_url], model="fake")
+        assert solved.answer == "4"
+        for engine, name in ((a, "a"), (b, "b")):
+            turns = [body["messages"][-1] for body in engine.requests]
+            prefixes = [turn["content"] for turn in turns if turn["role"] == "assistant"]
+            assert len(prefixes) == 3 * 4 and all(step[0] == name for text in prefixes for step in text.split())
+    usage = solved.result.bill.usage
+    assert 0 < usage.cached_tokens < usage.prompt_tokens
 
 
 def replica(in_flight: int) -> Replica:

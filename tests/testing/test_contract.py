@@ -44,6 +44,10 @@ async def by_the_order_of_a_set(problem: Problem, run: Run) -> Candidate:
     return candidates[next(iter(set(candidates)))]
 
 
+async def takes_a_step_for_a_solution(problem: Problem, run: Run) -> Candidate:
+    return min(await run.generate(n=8, stop="\n"), key=lambda candidate: candidate.complete)
+
+
 async def asks_for_ever(problem: Problem, run: Run) -> Candidate:
     found: list[Candidate] = []
     while len(found) < 4:
@@ -176,6 +180,7 @@ def contract(strategy, **settings) -> StrategyContract:
         (yields_to_a_loop, GIVEN, "may await only what its Run offers"),
         (returns_text, GIVEN, "must return a Candidate"),
         (makes_its_answer_up, GIVEN, "of its own making"),
+        (takes_a_step_for_a_solution, GIVEN, "Leave partial candidates out"),
         (expects_all_of_them, FAILURES, "ValueError"),
         (takes_what_others_added_for_whole, SHARED, "that had added {'0.7': 1.0} to 'tries'"),
         (takes_what_others_added_for_whole, SHARED, "another trial may be between any two of its additions"),

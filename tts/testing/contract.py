@@ -149,6 +149,7 @@ class StrategyContract:
                 driven = self._drive(NoisyWorld(key, text=self.text), limits)
                 result = driven.trial.result
                 self._check_sound(result, f"with a budget of {limits}", driven.trial.failed_at)
+                self._check_whole(driven.trial, f"with a budget of {limits}")
                 self._check_bill(result, limits)
                 if result.selected is None and not _is(result, LimitError):
                     fail(f"with a budget of {limits} it ended with {_of(result)}, not as exhausted. {TYPED}")
@@ -228,6 +229,7 @@ class StrategyContract:
             driven = self._drive(NoisyWorld(key, text=self.text))
             result = driven.trial.result
             self._check_sound(result, "on a model that answers", driven.trial.failed_at)
+            self._check_whole(driven.trial, "on a model that answers")
             if result.selected is None:
                 fail(
                     f"on a model that answers it ended with {_of(result)}. If it needs a larger budget, or texts of "
@@ -402,6 +404,15 @@ class StrategyContract:
             return
         at = at or result.error.facts.get("where", "")
         fail(f"{where} it ended with {_of(result)}{f' at {at}' if at else ''}. {advice}")
+
+    def _check_whole(self, trial: WatchedTrial, where: str) -> None:
+        """Fail the test where a prefix was chosen although there is an answer: partial candidates never vote."""
+        selected, answered = trial.result.selected, [c for c in trial.scope.candidates.values() if c.answer is not None]
+        if selected is not None and selected.partial and answered:
+            fail(
+                f"{where} it chose {selected.id}, which ends in the middle of a text, although {answered[0].id} has an "
+                f"answer. Leave partial candidates out, as run.pick and the selectors do."
+            )
 
     def _check_bill(self, result: Result, limits: Limits) -> None:
         """Fail the test where more was paid for than a budget held, whatever its ledgers say."""

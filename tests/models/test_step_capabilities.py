@@ -46,6 +46,7 @@ def test_the_engines_that_say_what_ended_a_text_are_not_refused(flavour: str) ->
     with engine(flavour) as server:
         solved = tts.solve("?", one_step, base_url=server.base_url, model="fake")
     assert solved.error is None and solved.text == "one" and solved.answer is None
+    assert any("no text came to its end" in warning for warning in solved.warnings)
 
 
 def test_only_steps_need_it() -> None:

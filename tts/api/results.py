@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import pandas
 
 
+_UNFINISHED = (
+    "no text came to its end, so that there is no answer, and the text is the beginning of one: give a larger budget, "
+    "or a search more depth"
+)
+
+
 class Solved(Value, frozen=True):
     """The result of `solve`.
 
@@ -72,6 +78,8 @@ class Solved(Value, frozen=True):
         from tts.reports.summary import notes_on, without_parameters
 
         notes = [note for note in notes_on(Ends.of(self.candidates, self.result.uncompared)) if note]
+        if self.selected is not None and self.selected.partial:
+            notes = [_UNFINISHED]
         scores = [score.value for scored in self.result.scores.values() for score in scored]
         if scores and all(value is None for value in scores):
             notes.append(f"none of {len(scores):,} verifications gave a score, so that the choice was made without")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tts
 from tts.core.budget import Limits
 from tts.plugins.verifiers import verifier
-from tts.testing import Sample, ScriptedCluster, VerifierContract
+from tts.testing import FakeEngine, Sample, ScriptedCluster, VerifierContract, arithmetic
 from tts.toolkit.prompts.steps import last_step
 from tts.types import Completion, LogprobSummary, TokenLogprob
 
@@ -138,3 +139,32 @@ def test_what_the_budget_does_not_hold_is_an_abstention_and_what_was_judged_stay
 def test_an_unknown_aggregate_is_refused_by_its_name() -> None:
     with pytest.raises(Exception, match=r"aggregate must be one of last, min, prod, mean, but got 'max'"):
         verifier("prm(aggregate=max)")
+
+
+def test_of_candidates_that_are_judged_alike_the_first_is_picked() -> None:
+    def model(request, number):
+        same = Sample(text="+", tokens=1, logprobs=says(0.5))
+        return same if "last step" in request.messages[-1].content else Sample(text=f"Answer: {number}", tokens=1)
+
+    outcome = ScriptedCluster(model).run("best_of_n:n=4,verifier=prm")
+    assert outcome.result.answer == "0"
+
+
+def test_right_prefixes_are_told_from_wrong_ones_as_well_as_the_replies_tell_them() -> None:
+    right, wrong = [f"good {n}" for n in range(12)], [f"bad {n}" for n in range(12)]
+
+    def probability(prefix: str) -> float:  # 0.20, 0.25 ... 0.75 of wrong ones, 0.12 higher of right ones
+        word, _, number = prefix.partition(" ")
+        return 0.2 + 0.05 * int(number) + (0.12 if word == "good" else 0.0)
+
+    [scores], _ = judged(*right, *wrong, right=probability)
+    values = [score.value for score in scores]
+    pairs = [a > b for a in values[:12] for b in values[12:]]
+    assert sum(pairs) / len(pairs) == pytest.approx(99 / 144)
+
+
+def test_a_server_that_refuses_log_probabilities_is_named_and_nothing_is_voted_on() -> None:
+    with FakeEngine(arithmetic(), rejects=("logprobs", "top_logprobs")) as engine:
+        result = tts.solve("What is 2 + 2?", "best_of_n:n=2,verifier=prm", base_url=engine.base_url).result
+    assert result.error is not None and result.error.type == "CapabilityMissing"
+    assert "fake replied without log-probabilities" in result.error.message and result.selected is None

@@ -4,8 +4,10 @@
 
 The decision is the moment at which the scheduler hands the cancellation out. FakeEngine, in a process of its own,
 decodes a token each 20 ms for 16 requests at once, and writes down when it stopped and how much it had decoded; each
-thought is stopped by Dynasor, whose probes always agree. The embedded llama.cpp has one trace at a time, which is
-stopped at its second update; a thread asks it each millisecond whether a slot is still at work.
+thought is stopped by Dynasor, whose probes always agree. The baseline, on the same engine in the same run, is a bare
+socket that is closed after 40 chunks: what it waits, the machine makes everybody wait. The embedded llama.cpp has one
+trace at a time, which is stopped at its second update; a thread asks it each millisecond whether a slot is still at
+work.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ from tts.testing.replies import Reply
 from tts.toolkit.thinking import BEGUN, ENDED
 from tts.types import Sampling, StrategySpec
 
-FAKE_STOPS, AT_ONCE, PACE_S = 600, 16, 0.02
-EMBEDDED_STOPS, LOOK_S = 300, 0.001
-BAR_MS = 20.0
+FAKE_STOPS, AT_ONCE, PACE_S = 300, 16, 0.02
+EMBEDDED_STOPS, LOOK_S, GAP_S = 120, 0.001, 0.25
+BAR_MS, BARE_CHUNKS = 20.0, 40
 SAMPLING = Sampling(max_tokens=512)
 
 Decision = tuple[float, int]  # on the monotonic clock; tokens received by then
@@ -113,13 +115,51 @@ def engine() -> Iterator[str]:
             process.communicate("")
 
 
+async def bare(url: str) -> dict[int, Decision]:
+    """When bare sockets were closed, by the seeds of their requests, and the chunks that had come by then."""
+    gate, decided = asyncio.Semaphore(AT_ONCE), dict[int, Decision]()
+
+    async def one(seed: int) -> None:
+        turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": BEGUN}]
+        body = msgspec.json.encode({
+            "model": "fake", "messages": turns, "stream": True, "seed": seed, "max_tokens": 400,
+            "continue_final_message": True, "add_generation_prompt": False,
+        })  # fmt: skip
+        async with gate:
+            reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: engine\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            chunks = 0
+            while chunks < BARE_CHUNKS:
+                chunks += (await reader.readline()).startswith(b"data:")
+            decided[seed] = time.monotonic(), chunks
+            writer.close()
+
+    await asyncio.gather(*map(one, range(FAKE_STOPS)))
+    await asyncio.sleep(1)
+    return decided
+
+
+def served_by(url: str) -> dict[int | None, Served]:
+    """The requests that ended because their client had left, by seed."""
+    with urlopen(url.removesuffix("/v1") + "/served") as answer:
+        return {s.seed: s for s in msgspec.json.decode(answer.read(), type=list[Served]) if s.outcome == "left"}
+
+
+def bare_row() -> str:
+    with engine() as url:
+        decided, served = asyncio.run(bare(url)), served_by(url)
+    pairs = [(served[seed], decision) for seed, decision in decided.items() if seed in served]
+    chunks = [ended.tokens - seen for ended, (_, seen) in pairs]
+    waits = [1000 * (ended.ended_s - at_s) for ended, (at_s, _) in pairs]
+    return row("FakeEngine, a bare socket", waits, f"{statistics.mean(chunks):.2f} | {max(chunks)} |")
+
+
 def fake_row() -> str:
     (spec,) = parse_specs("dynasor:every=16,agree=2")
     problems = [Problem(f"p{i}", f"What is 2 + {i}?") for i in range(FAKE_STOPS)]
     with engine() as url:
-        cluster = asyncio.run(run(url, problems, spec, strategy, AT_ONCE))
-        with urlopen(url.removesuffix("/v1") + "/served") as answer:
-            served = {s.seed: s for s in msgspec.json.decode(answer.read(), type=list[Served]) if s.outcome == "left"}
+        cluster, served = asyncio.run(run(url, problems, spec, strategy, AT_ONCE)), served_by(url)
     waits, chunks, unsettled = [], [], []
     for id, (at_s, seen) in cluster.decided.items():
         if (ended := served.get(cluster.seeds[id])) is not None:
@@ -134,7 +174,8 @@ def fake_row() -> str:
 
 
 async def stopped(problem: Problem, run: Run) -> Candidate:
-    """Stop a thought at its second update."""
+    """Stop a thought at its second update, a while after the trace before it."""
+    await run.sleep(GAP_S)
     looks = 0
     async with run.streaming(continue_from=BEGUN, stop=ENDED, every=8) as stream:
         async for update in stream:
@@ -194,7 +235,7 @@ def main() -> None:
         serve()
         return
     before = os.getloadavg()[0]
-    rows = [fake_row(), embedded_row()]
+    rows = [bare_row(), fake_row(), embedded_row()]
     load = f"{before:.1f} before and {os.getloadavg()[0]:.1f} after"
     lines = [
         "# How soon an engine stops once a strategy has stopped a trace",
@@ -207,6 +248,7 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
+        "Where the bare socket itself takes longer than the bar, the machine was too busy to judge by it. "
         "A chunk is a token here. Not settled are traces of which the engine had decoded more than was booked. Of "
         "llama.cpp the wait is until an answer of `/slots` that saw no slot at work: the most that it can have been.",
         "",

@@ -251,7 +251,7 @@ def test_the_models_in_process_are_listed_with_where_they_are(tts: Tts) -> None:
     assert listed.keys() == {"tts-tiny", "smollm2-135m"}
     assert Path(listed["tts-tiny"]["path"]).is_file()
     assert tts("model", "pull", "tts-tiny", url=False).out.strip() == listed["tts-tiny"]["path"]
-    assert "tts-tiny  4.56 M parameters, 12 MB, Apache-2.0" in tts("model", "list", url=False).out
+    assert "tts-tiny  6.1 M parameters, 16 MB, Apache-2.0" in tts("model", "list", url=False).out
 
 
 def test_a_model_in_process_says_what_it_can_be_asked(tts: Tts) -> None:

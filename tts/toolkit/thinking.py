@@ -112,8 +112,8 @@ async def think_and_probe(
         every: tokens between two looks at the thought.
         think, probe_tokens, answer: the most tokens of the thought, of a probe and of the answer.
 
-    Returns: the answer of the last probe where they were enough; else the answer after the thought, and the latest of a
-        probe where the budget holds no other.
+    Returns: the answer of the last probe where that ended the thought; else the answer after the thought, which may
+        have come to its end meanwhile, and the latest of a probe where no other comes.
     Raises: BudgetExhausted or AllFailed without a thought or without any answer; CapabilityMissing.
     """
     probes: list[Probed] = []
@@ -132,6 +132,6 @@ async def think_and_probe(
     latest = next((probed for probed in reversed(probes) if probed.answer is not None), None)
     if latest is not None:
         found = run.propose(latest.text, parents=[thought])
-        if settled:
+        if settled and thought.completion.finish_reason != "stop":
             return found
     return await answer_after(run, thought, max_tokens=answer)

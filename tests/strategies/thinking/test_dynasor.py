@@ -62,7 +62,7 @@ def test_the_thought_ends_at_the_probe_at_which_the_last_k_agree_and_none_hedges
         assert outcome.result.answer == "9"
     else:
         assert len(helped(outcome)) == stops and len(outcome.cancelled) == (stops < PIECES)
-        assert outcome.result.answer == answers[stops - 1]
+        assert outcome.result.answer == (answers[stops - 1] if stops < PIECES else "9")  # it had come to its end
         assert outcome.result.candidates[0].tokens == EVERY * stops  # half a token's time passes at each probe
 
 

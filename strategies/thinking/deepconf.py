@@ -37,7 +37,9 @@ async def deepconf(
 
     Args:
         n: number of traces at most, those of the warm-up included; None spends the rest of the budget.
+        warmup: number of traces that end before the bar is known, 16 in the paper; None is the offline filter.
         keep: share of the warm-up's traces that would not be stopped, 0.9 or 0.1 in the paper.
+        window: tokens of a group, 2,048 in the paper.
         consensus: share of the weights for one answer at which the sampling ends.
         in_flight: traces that run side by side after the warm-up: more take fewer seconds and waste more tokens.
         top_logprobs: alternatives of a token, 20 in the paper; a single one says nothing of confidence.

@@ -43,7 +43,11 @@ ORDER_FREE = [
     "sequential_revision:rounds=2",
     "compute_optimal:policy=0.5:sequential_revision/2x3;best_of_n/5,pilot=3,verifier=judge",
 ]
-FIRST_COME = ["first_finish:n=5,k=2", "majority_vote:n=8,stop_at=0.95,min_in_flight=8"]
+FIRST_COME = [
+    "first_finish:n=5,k=2",
+    "majority_vote:n=8,stop_at=0.95,min_in_flight=8",
+    "no_thinking:n=4,verifier=judge",
+]
 FIRST_COME += sorted(built_in("strategies").keys() - {text.partition(":")[0] for text in ORDER_FREE + FIRST_COME})
 ENDS = Finished | Scored | Failed | Cancelled | Refused
 

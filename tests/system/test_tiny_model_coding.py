@@ -65,7 +65,7 @@ def test_tests_ask_for_what_the_description_says_and_their_comments_lead_there()
         for comment, test in re.findall(r"# (.*)\n(assert .*)", reply):
             shown, values = comment.split(" -> ")[0], comment.rpartition(" -> ")[2]
             assert test == f"assert solve({shown}) == {values}"
-    assert 0.01 < accepts[False] / accepts.total() < 0.15
+    assert not accepts[False]
 
 
 def test_mending_begins_with_a_test_that_fails_and_ends_with_what_was_asked(family: Coding) -> None:

@@ -62,8 +62,9 @@ def test_a_server_that_turns_out_not_to_say_it_costs_the_first_steps_alone_which
         models = {"solver": {"base_url": server.base_url, "model": "fake", "api": "completions"}}
         solved = tts.solve("?", one_step, models=models)
         assert solved.error is not None and solved.error.type == "CapabilityMissing"
-        assert "of any step" in solved.error.message and solved.cost.samples == 2
-        assert [candidate.partial for candidate in solved.candidates] == [True, True]
+        assert "of any step" in solved.error.message
+        assert 1 <= solved.cost.samples <= 2, "both, unless the first reply comes before the second request is sent"
+        assert [candidate.partial for candidate in solved.candidates] == [True] * solved.cost.samples
 
 
 def test_an_endpoint_that_did_not_say_it_is_given_no_further_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -325,7 +326,8 @@ def test_a_cluster_without_any_room_is_said_while_it_is_waited_for_and_ends_the_
 
     with caplog.at_level(logging.WARNING), pytest.raises(ClusterTooSmall, match="waited for its resources"):
         run(act, generators={"count": "per_node"}, start_timeout_s=0.3)
-    assert caplog.text.count("waiting for 2 of 2 generators") == 1
+    # On a busy machine the first one's wait may have ended when this is said.
+    assert len(re.findall(r"waiting for [12] of 2 generators", caplog.text)) == 1
     assert "It stops after 0.3 s (start_timeout_s)" in caplog.text
 
 

@@ -27,6 +27,7 @@ from tts.estimators.curve import Curve, difference
 from tts.estimators.subsets import DRAWS, MOST_SUBSETS, MOST_TIES, none_of
 from tts.estimators.votes import first_finishers, majority, majority_of_bests
 from tts.pools.grid import Floats, Grid, Ints
+from tts.toolkit.rankings.bradley_terry import Strength, bootstrapped, bradley_terry
 
 __all__ = [
     "DRAWS",
@@ -36,8 +37,11 @@ __all__ = [
     "Floats",
     "Grid",
     "Ints",
+    "Strength",
     "all_right",
     "best_of",
+    "bootstrapped",
+    "bradley_terry",
     "coverage",
     "difference",
     "first_finishers",

@@ -9,8 +9,9 @@ What "used" means: tokens are the server's count where its stream bears it out, 
 (`models/openai/token_count.py`). So a budget holds to the token where an engine counts its tokens, keeps
 `max_tokens`, and stops when a stream is closed or aborted (vLLM, SGLang, llama.cpp, Ollama). A stream that did not come
 to its end is charged with what came and with what may have been decoded and not sent: 2 to 8 chunks of one that was
-cancelled, all but a token of one chunk of one that broke off, each of the most tokens that counts, log-probabilities or
-finished streams of the endpoint have shown in a chunk. While nothing has shown it, a cancelled stream costs its whole
+cancelled, or as many as its engine decodes while its server is silent before it ends the stream, and in a second more
+where it does not end it; all but a token of one chunk of one that broke off. Each is of the most tokens that counts,
+log-probabilities or finished streams of the endpoint have shown in a chunk. While nothing has shown it, a cancelled stream costs its whole
 reservation; on those engines, which send their first token alone, 2 to 8 tokens before it, and 16 a chunk before the
 second one; and a stream that breaks off costs a token a byte after its second chunk, 15 more than came after its first,
 and nothing before that.
@@ -19,7 +20,8 @@ It holds, and less is bought, where nobody knows whether an engine stops: a canc
 reservation. It holds up to an `overrun`, which is recorded, where a server ignores `max_tokens`. It does not hold
  - where an engine decodes on under the name of one that stops (`cancellation: probe` finds that out), or a proxy that
    breaks a stream lets the engine go on;
- - where more than 8 chunks are under way at once: 100 ms between engine and client, at 80 chunks a second;
+ - where a server decodes on for more than a second after a stream was closed whose end it did not tell, or, over TLS,
+   where none can be told, for more than 8 chunks and 100 ms;
  - where tokens are neither counted nor one a chunk, or hidden ones are counted only at an end that is not reached:
    these are estimated;
  - where a server counts fewer tokens than it decoded, and not fewer than words, nor than characters / 16, nor than

@@ -27,6 +27,7 @@ FIVE = Reply(("It", " is", " five."))
 def last_words_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """How busy the machine is decides no bill: a cancelled stream is heard until its engine has closed it."""
     monkeypatch.setattr("tts.models.openai.closing._LAST_WORDS_S", 600.0)
+    monkeypatch.setattr("tts.models.openai.completion_builder._LEAST_S", 600.0)
 
 
 def request(**fields: Any) -> Request:

@@ -542,6 +542,7 @@ def test_a_client_of_ones_own_is_heard_until_the_engine_has_stopped_and_no_conne
     """What the engine sends while nothing is read here is booked as seen; beyond that it decodes as many tokens more
     as are booked for those that nobody hears of."""
     monkeypatch.setattr("tts.models.openai.closing._LAST_WORDS_S", 600.0)  # on a busy machine, too
+    monkeypatch.setattr("tts.models.openai.completion_builder._LEAST_S", 600.0)
     file = certificate(tmp_path, "127.0.0.1", 5)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import math
 import secrets
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,17 @@ if TYPE_CHECKING:
 
 _ABORT_S = 1.0  # time that the abort API may take
 # The charge for a stream that is closed early, on engines that then stop: the tokens sent until they closed it, and so
-# many chunks that they had decoded and not sent: the engine's current step, and one that is planned.
+# many chunks that they had decoded and not sent: the engine's current step, and one that is planned. More, if they were
+# silent for longer than that before they closed it: a busy server passes nothing on of what its engine still decodes.
 _UNSENT = 2
-# If their end cannot be heard (TLS, servers that send on for longer than `_LAST_WORDS_S`): the tokens that came until
-# it was closed here, and so many chunks on their way: 100 ms from end to end at 80 chunks a second.
-_IN_FLIGHT = 8
-_LAST_WORDS_S = 0.25
+# If their end cannot be heard (TLS): the tokens that came until it was closed here, and so many chunks on their way, or
+# as many as are decoded from the last one that came to so many seconds after the end.
+_IN_FLIGHT, _AWAY_S = 8, 0.1
+# If it could be heard and was not, the engine or the way to it is slow: it may go on for as long again.
+_UNHEARD_S = 1.0
+_LAST_WORDS_S = 1.0  # the longest wait for a server's end; a quarter of it while none of its streams has ended so
+_MOST_UNHEARD = 3  # streams of such a server, after which no other is waited for
+_TURNS = 4  # of the event loop: one reads the arrived data, the others wake its readers
 # Engines that stop, and that send their first token alone.
 _STOPS_ON_CLOSE = frozenset(("vllm", "sglang", "llamacpp", "ollama"))  # as read in their sources, and seen
 
@@ -44,7 +50,9 @@ class Closing:
     def __init__(self, client: OpenAIClient, short: ShortRequests) -> None:
         self._client = client
         self._short = short
-        self._says_last_words = True  # whether the server closes a stream soon after a half-close
+        self._heard = False  # whether the server has ended a stream after a half-close
+        self._unheard = 0  # streams of which it did not
+        self._pace = 0.0  # chunks a second, of the fastest stream that was closed here
         self._token = secrets.token_hex(8)
         self._count = itertools.count()
 
@@ -78,7 +86,7 @@ class Closing:
             response = await exchange.arrived()
             if response is not None and is_success(response) and not is_page(response):
                 reader = exchange.reader or Reader.of(request, builder, self._client.endpoint, None)
-                in_flight = await self._last_words(response, reader)
+                in_flight = await self._last_words(response, reader, builder)
         finally:
             await exchange.aclose()
         if how == "best_effort" and self._unasked:
@@ -109,21 +117,46 @@ class Closing:
         how = self.how()
         return "best_effort" if how == "abort" else how
 
-    async def _last_words(self, response: Reply, reader: Reader) -> int:
+    async def _last_words(self, response: Reply, reader: Reader, builder: CompletionBuilder) -> int:
         """Half-close the connection, and take in the server's chunks until it closes the stream. Returns the number of
-        chunks that may have been decoded besides. A server that did not close it soon is not waited for again."""
-        if not (response.has_ended or (response.can_half_close and self._says_last_words)):
-            return _IN_FLIGHT
-        unsent = 0 if response.has_ended else _UNSENT if response.hears_all else _IN_FLIGHT
-        reader.listen_only()
-        try:
+        chunks that may have been decoded besides. A server that never closed one in time is not waited for again."""
+        if response.has_ended:
+            await _hear(response, reader, _LAST_WORDS_S)
+            return 0
+        closed_s = asyncio.get_running_loop().time()
+        if not response.can_half_close:
+            return self._unseen(builder, closed_s, _IN_FLIGHT, _AWAY_S)
+        if self._heard or self._unheard < _MOST_UNHEARD:
             response.half_close()
-            async with asyncio.timeout(_LAST_WORDS_S):
-                while data := await response.read():
-                    reader.feed(data)
-        except TimeoutError:
-            self._says_last_words = False
-            return _IN_FLIGHT
-        except (EndpointError, TransportError):  # an error in the stream; a connection that was cut
-            pass
-        return unsent
+            if await _hear(response, reader, _LAST_WORDS_S if self._heard else _LAST_WORDS_S / 4):
+                self._heard = True
+                return self._unseen(builder, closed_s, _UNSENT if response.hears_all else _IN_FLIGHT)
+            self._unheard += 1
+        return self._unseen(builder, closed_s, _IN_FLIGHT, _UNHEARD_S)
+
+    def _unseen(self, builder: CompletionBuilder, closed_s: float, least: int, beyond_s: float = 0.0) -> int:
+        """Chunks that may have been decoded since the last one that came, until so many seconds from now."""
+        self._pace = max(self._pace, builder.pace)
+        since_s = closed_s if builder.last_s is None else builder.last_s
+        silent_s = asyncio.get_running_loop().time() - since_s
+        return max(least, math.ceil(self._pace * (silent_s + beyond_s)))
+
+
+async def _hear(response: Reply, reader: Reader, limit_s: float) -> bool:
+    """Count what a server sends until it ends the response; returns whether it did so in time."""
+    reader.listen_only()
+    try:
+        async with asyncio.timeout(limit_s):
+            while data := await response.read():
+                reader.feed(data)
+    except TimeoutError:
+        if limit_s <= 0:
+            return False
+    except (EndpointError, TransportError):  # an error in the stream; a connection that was cut
+        return True
+    else:
+        return True
+    # A busy loop sees that the time is over before it sees what had arrived by then.
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
+    return await _hear(response, reader, 0.0)

@@ -11,6 +11,7 @@ from tts.models.wire.sse import Chunk, PlainChunk
 from tts.types import Completion, FinishReason, Timing, Usage
 
 _MOST_A_CHUNK = 16  # tokens, where the first one came alone and nothing else is known
+_LEAST_S = 0.5  # of a stream, before its pace counts
 _NOTHING = Usage()
 
 
@@ -236,6 +237,19 @@ class CompletionBuilder(TokenCount):
         counts as the most that it can be, unless a sibling taught it."""
         used = self._usage_of_this_try()
         return used if self.lost is _NOTHING else self.lost + used
+
+    @property
+    def last_s(self) -> float | None:
+        """When the last chunk came; None before the first text."""
+        return None if self._first_s is None else self._end_s
+
+    @property
+    def pace(self) -> float:
+        """Chunks with text a second since the first one of this try; 0 while that is not long ago."""
+        first_s, last_s = self._first_s, self.last_s
+        if first_s is None or last_s is None or last_s - first_s < _LEAST_S:
+            return 0.0
+        return (self.chunks - 1) / (last_s - first_s)
 
     @property
     def lowest_group(self) -> float | None:

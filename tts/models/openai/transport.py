@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import ssl
@@ -235,7 +236,8 @@ class AiohttpReply:
 
     def half_close(self) -> None:
         if (transport := self._transport) is not None:
-            transport.write_eof()
+            with contextlib.suppress(OSError):  # the server has cut it, which the loop has not seen yet
+                transport.write_eof()
 
     @property
     def has_ended(self) -> bool:

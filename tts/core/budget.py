@@ -11,10 +11,10 @@ What "used" means: tokens are the server's count where its stream bears it out, 
 to its end is charged with what came and with what may have been decoded and not sent: 2 to 8 chunks of one that was
 cancelled, or as many as its engine decodes while its server is silent before it ends the stream, and in a second more
 where it does not end it; all but a token of one chunk of one that broke off. Each is of the most tokens that counts,
-log-probabilities or finished streams of the endpoint have shown in a chunk. While nothing has shown it, a cancelled stream costs its whole
-reservation; on those engines, which send their first token alone, 2 to 8 tokens before it, and 16 a chunk before the
-second one; and a stream that breaks off costs a token a byte after its second chunk, 15 more than came after its first,
-and nothing before that.
+log-probabilities or finished streams of the endpoint have shown in a chunk. While nothing has shown it, a cancelled
+stream costs its whole reservation; on those engines, which send their first token alone, 2 to 8 tokens before it, and
+16 a chunk before the second one; and a stream that breaks off costs a token a byte after its second chunk, 15 more than
+came after its first, and nothing before that.
 
 It holds, and less is bought, where nobody knows whether an engine stops: a cancelled stream then costs its whole
 reservation. It holds up to an `overrun`, which is recorded, where a server ignores `max_tokens`. It does not hold

@@ -1,4 +1,4 @@
-"""The charge for streams that are closed before their end covers what their engine may have decoded, in virtual time."""
+"""A stream that is closed before its end costs what its engine may have decoded by then, in virtual time."""
 
 from __future__ import annotations
 

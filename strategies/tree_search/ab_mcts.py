@@ -8,6 +8,7 @@ from random import Random
 from typing import Literal, Self
 
 from tts.core.trials.context import Run
+from tts.errors import AllFailed
 from tts.selectors import named
 from tts.toolkit.bandits import Arm, Arms, GaussianArm, MixedArms, Node, SeparateArms, reward_of
 from tts.toolkit.revisions import MEMORY, revised
@@ -32,8 +33,8 @@ async def ab_mcts(
     several models answers next is drawn by what their answers have scored in the whole tree, as in the authors'
     program.
     Differences from the paper: a model is shown the four answers above a node, oldest first; an answer without a score
-    stays in the tree and counts for no choice; `mixed` is computed on a grid instead of by Markov chains, and goes on
-    in subtrees whose scores are all alike.
+    stays in the tree and counts for no choice; one whose revision failed is revised no more; `mixed` is computed on a
+    grid instead of by Markov chains, and goes on in subtrees whose scores are all alike.
 
     Args:
         n: number of answers; None spends the rest of the budget, on each answer and then on its score.
@@ -59,7 +60,12 @@ async def ab_mcts(
             node = child
         place = _best(answering.draw(random, len(names)))
         shown = [up.value for up in islice(node.up(), MEMORY) if up.value is not None]
-        (found,) = await revised(problem, run, shown[::-1], model=names[place])
+        try:
+            (found,) = await revised(problem, run, shown[::-1], model=names[place])
+        except AllFailed:
+            if node is not root:
+                node.fill()
+            raise
         (score,) = await run.verify([found], verifier)
         reward = reward_of(score)
         node.grow(found).add(reward)
@@ -86,9 +92,10 @@ class _Aggregated(Node[Candidate]):
 
     def chosen(self, random: Random) -> Self | None:
         """The child to go on from; None for a new child."""
-        if not self.children or self._wider.draw(random) >= self._deeper.draw(random):
+        growing = [child for child in self.children if not child.closed]
+        if not growing or (not self.full and self._wider.draw(random) >= self._deeper.draw(random)):
             return None
-        return max(self.children, key=lambda child: child._arm.draw(random))
+        return max(growing, key=lambda child: child._arm.draw(random))
 
     def grow(self, value: Candidate) -> Self:
         return type(self)(self._new_arm, value, self)
@@ -111,8 +118,13 @@ class _Mixed(Node[Candidate]):
 
     def chosen(self, random: Random) -> Self | None:
         """The child to go on from; None for a new child."""
-        place = _best(self._arms.draw(random, len(self.children) + 1)) if self.children else 0
-        return self.children[place] if place < len(self.children) else None
+        choices = [None if child.closed else child for child in self.children]
+        if not any(choices):
+            return None
+        drawn = self._arms.draw(random, len(choices) + 1)
+        places = [place for place, child in enumerate(choices) if child is not None]
+        best = max(places if self.full else [*places, len(choices)], key=drawn.__getitem__)
+        return choices[best] if best < len(choices) else None
 
     def grow(self, value: Candidate) -> Self:
         return type(self)(value, self)

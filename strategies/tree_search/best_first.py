@@ -25,9 +25,9 @@ async def best_first(
 
     The tree of thoughts of Yao et al. (2023), arXiv:2305.10601, with a value for each step, searched best first as by
     Koh et al. (2024), arXiv:2407.01476. Differences from the papers: the value is a verifier's score, not a prompt's of
-    the task; steps are sampled, never listed by one prompt. Of prefixes of equal value the deepest, and of these the
-    first sampled, is gone on with, so that a verifier which says the same of all leads to a solution; those without a
-    value come last.
+    the task; steps are sampled, never listed by one prompt, and of equal ones the first alone is gone on with; a prefix
+    of which no next step comes is given up. Of prefixes of equal value the deepest, and of these the first sampled, is
+    gone on with, so that a verifier which says the same of all leads to a solution; those without a value come last.
 
     Args:
         n: steps that are sampled in all, at most; a solution of k steps takes m * k. None goes on until the budget
@@ -61,7 +61,11 @@ async def best_first(
             continue
         found += steps
         values = [score.value for score in await run.verify(steps, verifier)]
+        alike: set[tuple[str, bool]] = set()
         for step, value in zip(steps, values, strict=True):
+            if (step.text, step.partial) in alike:
+                continue
+            alike.add((step.text, step.partial))
             if step.partial and step.depth + 1 < depth:
                 heappush(waiting, (value is None, -(value or 0.0), -step.depth, step.order, step))
             elif enough is not None and value is not None and step.complete and value >= enough:

@@ -2,8 +2,9 @@
 
 from tts.checks import require
 from tts.core.trials.context import Run
-from tts.errors import AllFailed
+from tts.errors import AllFailed, BudgetExhausted
 from tts.selectors import weighted_majority
+from tts.toolkit.sampling import sample_by_turns
 from tts.toolkit.steps import STEP, grow, ranked
 from tts.toolkit.votes import Equivalence, choose
 from tts.types import Candidate, Problem
@@ -24,8 +25,8 @@ async def dvts(
 
     Beeching, Tunstall, Rush (2024), "Scaling test-time compute with open models", after the beams of Snell et al.
     (2024), arXiv:2408.03314. Differences from the paper: every solution that a tree meets votes, not those beside its
-    last step alone; a step without a score ranks last, and of equals the first sampled is the better one; with an open
-    count trees grow one after the other.
+    last step alone; a step without a score ranks last, and of equals the first sampled is the better one; a tree of
+    which no next step comes has ended; with an open count trees grow one after the other.
 
     Args:
         n: steps side by side, those of all trees; None grows trees until the budget ends.
@@ -39,18 +40,16 @@ async def dvts(
     require(m >= 1, "m", "at least 1", m)
     require(n is None or n >= m, "n", f"at least m = {m}, or none", n)
     require(depth >= 1, "depth", "at least 1", depth)
-    if n is None:
-        run.check_open()
     run = run.on(problem)
     run.fallback = weighted_majority
     found: list[Candidate] = []
 
-    async def tree() -> None:
+    async def tree() -> bool:
         best = None
         for _ in range(depth):
             try:
                 steps = await grow(run, [(best, m)], stop=stop)
-            except AllFailed:
+            except (AllFailed, BudgetExhausted):
                 if best is None:
                     raise
                 break
@@ -59,9 +58,8 @@ async def dvts(
             best = ranked(steps, dict(zip(steps, scores, strict=True)))[0]
             if not best.partial:
                 break
+        return False
 
-    async with run.race(*(tree() for _ in range(1 if n is None else n // m))) as done:
-        async for _ in done:
-            if n is None:
-                done.start(tree())
+    trees = None if n is None else n // m
+    await sample_by_turns(run, tree, n=trees, workers=trees or 1)
     return await choose(run, weighted_majority, found, equivalence)

@@ -8,6 +8,7 @@ from typing import Self
 
 from tts.checks import require
 from tts.core.trials.context import Run
+from tts.errors import AllFailed
 from tts.selectors import named
 from tts.toolkit.bandits import Node, puct, reward_of
 from tts.toolkit.sampling import sample_by_turns
@@ -34,8 +35,8 @@ async def mcts(
     PUCT as in Silver et al. (2017), AlphaGo Zero. With `alpha` below 1, the values are those of ReST-MCTS*, Zhang et
     al. (2024), arXiv:2406.03816: a step's own score, mixed with what came of it.
     Differences from the papers: nothing is trained; the prior of a step is its share of the `m` samples, so that equal
-    ones are one node; a step is finished by one sample, not step by step; solutions, and prefixes of which all next
-    steps have ended, are not visited again.
+    ones are one node; a step is finished by one sample, not step by step; solutions, prefixes of which all next steps
+    have ended, and those of which every next step failed, are not visited again.
 
     Args:
         n: rollouts, each of which ends in a solution; None goes on until the budget ends.
@@ -61,7 +62,15 @@ async def mcts(
 
     async def rollout() -> bool:
         node = root.descent(c)
-        new = node.grow(await grow(run, [(node.value, m)], stop=stop), m, depth)
+        try:
+            steps = await grow(run, [(node.value, m)], stop=stop)
+        except AllFailed:
+            if node is not root:
+                node.fill()
+            if root.closed:
+                return True
+            raise
+        new = node.grow(steps, m, depth)
         scored = {node: step for node, step in new.items() if alpha < 1 or not step.partial}
         own = dict(zip(scored, await rewards(scored.values()), strict=True))
         best = max(new, key=lambda step: (own.get(step) or 0.0, step.share))
@@ -69,7 +78,11 @@ async def mcts(
             if step is not best or not new[best].partial:
                 step.back_up(own.get(step))
         if new[best].partial:
-            (end,) = await rewards(await run.generate(continue_from=new[best]))
+            try:
+                (end,) = await rewards(await run.generate(continue_from=new[best]))
+            except AllFailed:
+                best.back_up(own.get(best))
+                raise
             best.back_up(_mixed(own.get(best), end, alpha))
         return root.closed
 
@@ -87,13 +100,11 @@ class _Step(Node[Candidate]):
 
     Attributes:
         share: of its siblings' samples, those that said this step.
-        closed: whether it has ended, or all of its next steps have.
     """
 
     def __init__(self, value: Candidate | None = None, parent: Self | None = None, share: float = 1.0) -> None:
         super().__init__(value, parent)
         self.share = share
-        self.closed = False
         self._visits = 0
         self._total = 0.0
 
@@ -112,9 +123,9 @@ class _Step(Node[Candidate]):
         differ = {(step.text, step.partial): step for step in reversed(steps)}
         new = {type(self)(step, self, counts[key] / m): step for key, step in reversed(differ.items())}
         for child, step in new.items():
-            child.closed = not step.partial or step.depth + 1 >= depth
-        for node in self.up():
-            node.closed = all(child.closed for child in node.children)
+            if not step.partial or step.depth + 1 >= depth:
+                child.fill()
+        self.fill()
         return new
 
     def back_up(self, value: float | None) -> None:

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import ceil
 from random import Random
 
 from tts.checks import require
 from tts.core.trials.context import Run
+from tts.errors import AllFailed, BudgetExhausted
 from tts.selectors import named
 from tts.toolkit.bandits import reward_of
+from tts.toolkit.sampling import sample_by_turns
 from tts.toolkit.steps import STEP, grow
 from tts.types import Candidate, Problem, Score
 
@@ -31,7 +34,8 @@ async def particle_filter(
     particle is drawn by its odds, and takes part in all steps of the next iteration as it is.
     Differences from the paper: resampling is systematic instead of multinomial, which has the same mean and less
     variance; scores are kept within 0.001 and 0.999; a step without a score has even odds; a particle whose next step
-    failed is left out until the next draw; the answer is chosen among the solutions of all iterations.
+    failed is left out until the next draw, and an iteration of which no particle is left is passed over; the answer is
+    chosen among the solutions of all iterations.
 
     Args:
         n: particles that are begun in all; None begins iterations until the budget ends.
@@ -40,13 +44,11 @@ async def particle_filter(
         stop: the end of a step.
         verifier: of prefixes and solutions, with scores from 0 to 1.
         selector: best_score (the paper's), weighted_majority, majority or borda.
-    Raises: AllFailed if every next step failed before there was a solution, InvalidParameter, UnknownName.
+    Raises: AllFailed if no iteration came to its end, InvalidParameter, UnknownName.
     """
     require(n is None or n >= 1, "n", "at least 1, or none", n)
     require(size >= 1, "size", "at least 1", size)
     require(depth >= 1, "depth", "at least 1", depth)
-    if n is None:
-        run.check_open()
     run = run.on(problem)
     select = named(selector)
     solutions: list[Candidate] = []
@@ -66,19 +68,29 @@ async def particle_filter(
             drawn = [population[place] for place in places]
             growing = Counter(particle for particle in drawn if particle.partial)
             particles = [particle for particle in drawn if not particle.partial]
-            if growing:
-                particles += await grow(run, growing.items(), stop=stop)
+            try:
+                particles += await grow(run, growing.items(), stop=stop) if growing else []
+            except (AllFailed, BudgetExhausted):
+                if not particles:
+                    raise
         return population
 
     begun, kept = 0, list[Candidate]()
-    while n is None or begun < n:
-        free = size - bool(kept) if n is None else min(size - bool(kept), n - begun)
+
+    async def turn() -> bool:
+        nonlocal begun, kept
+        free = size - (begun > 0 and size > 1)  # of later iterations, one particle is kept
+        free = free if n is None else min(free, n - begun)
         begun += free
         last = await iteration(free, kept)
-        solutions += [particle for particle in last if particle.complete]
+        solutions.extend(particle for particle in last if particle.complete)
         if size > 1:
             (chosen,) = run.random.choices(last, [odds[particle] for particle in last])
             kept = run.ancestry(chosen)[-1 - chosen.depth :]
+        return False
+
+    turns = n if n is None or size == 1 else max(1, ceil((n - 1) / (size - 1)))
+    await sample_by_turns(run, turn, n=turns)
     return run.pick()
 
 

@@ -5,6 +5,7 @@ from math import ceil, exp
 
 from tts.checks import require
 from tts.core.trials.context import Run
+from tts.errors import AllFailed, BudgetExhausted
 from tts.selectors import weighted_majority
 from tts.toolkit.steps import STEP, grow, ranked
 from tts.toolkit.votes import Equivalence, choose
@@ -28,7 +29,8 @@ async def rebase(
 
     Wu et al. (2024), arXiv:2408.00724, section 3: a solution takes its place of the n for good.
     Differences from the paper: numbers of next steps are rounded as in the authors' code, so that they add up (see
-    `shares`); a prefix without a reward gets none, unless no prefix of its level has one.
+    `shares`); a prefix without a reward gets none, unless no prefix of its level has one; where no next step comes, the
+    solutions so far vote.
 
     Args:
         n: next steps of the first level, and solutions at most.
@@ -37,7 +39,7 @@ async def rebase(
         stop: the end of a step.
         verifier: of prefixes and solutions, whose score is the reward.
         equivalence: `math` lets 1/\\sqrt{2} and \\sqrt{2}/2 vote together (extra `math`).
-    Raises: AllFailed if every sample of a level failed before there was a solution, InvalidParameter, UnknownName.
+    Raises: AllFailed if no first step came, InvalidParameter, UnknownName.
     """
     require(n >= 1, "n", "at least 1", n)
     require(balance > 0, "balance", "above 0", balance)
@@ -47,7 +49,12 @@ async def rebase(
     found: list[Candidate] = []
     children: list[tuple[Candidate | None, int]] = [(None, n)]
     for _ in range(depth):
-        steps = await grow(run, children, stop=stop)
+        try:
+            steps = await grow(run, children, stop=stop)
+        except (AllFailed, BudgetExhausted):
+            if not found:
+                raise
+            break
         found += steps
         scores = dict(zip(steps, await run.verify(steps, verifier), strict=True))
         room = n - sum(step.complete for step in found)

@@ -24,7 +24,7 @@ async def speculative_rejection(
     Sun et al. (2024), arXiv:2410.20290: as texts are stopped, those left grow longer up to the next checkpoint, so that
     all together are of one size (there, of the memory of a GPU). Differences from the paper: n is set, not found from
     the memory; a text is asked for part by part, and a server reads what it has so far anew, or has it in its cache; a
-    text without a score ranks last.
+    text without a score ranks last, and one of which no next part comes goes no further.
 
     Args:
         n: texts at the start.

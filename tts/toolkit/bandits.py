@@ -221,14 +221,21 @@ class Node(Generic[T]):
 
     Args:
         value: what the node stands for; None at the root.
+
+    Attributes:
+        full: whether it gets no further child.
+        closed: whether nothing below it can grow: it is full, and all of its children are closed.
     """
 
     def __init__(self, value: T | None = None, parent: Self | None = None) -> None:
         self.value = value
         self.parent = parent
         self.children: list[Self] = []
+        self.full = self.closed = False
         if parent is not None:
             parent.children.append(self)
+            for node in parent.up() if parent.closed else ():
+                node.closed = False  # it was filled while this child was under way
 
     def up(self) -> Iterator[Self]:
         """This node and those above it, to the root."""
@@ -236,6 +243,12 @@ class Node(Generic[T]):
         while node is not None:
             yield node
             node = node.parent
+
+    def fill(self) -> None:
+        """Let the node have no further child."""
+        self.full = True
+        for node in self.up():
+            node.closed = node.full and all(child.closed for child in node.children)
 
 
 def puct(value: float, share: float, visits: int, of_all: int, c: float) -> float:

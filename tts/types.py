@@ -14,17 +14,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from tts.checks import (
-    as_text,
-    finite_score,
-    json_object,
-    number,
-    plain,
-    require,
-    strings,
-    whole,
-    writable,
-)
+from tts.checks import as_text, finite_score, json_object, number, plain, require, strings, whole, writable
 from tts.errors import TTSError, _rebuild
 from tts.messages import ROLES as ROLES
 from tts.messages import Message as Message
@@ -334,6 +324,7 @@ class Score(Value, frozen=True):
         text: the rationale, where there is one.
         downgrades: parameters of the verification that its endpoint refused and that were left out; set by the cluster.
         steps: a score for each step of the text, where the verifier or judge looks at steps; None abstains of one.
+        verdicts, unread: replies of a model that this rests on, and those among them that could not be read.
 
     Numbers of other libraries become floats. Raises: InvalidParameter for a value that is no finite number, an unknown
     kind, or a text that is none.
@@ -346,6 +337,8 @@ class Score(Value, frozen=True):
     text: str = ""
     downgrades: tuple[str, ...] = ()
     steps: tuple[float | None, ...] = ()
+    verdicts: int = 0
+    unread: int = 0
 
     def __post_init__(self) -> None:
         if self.steps:

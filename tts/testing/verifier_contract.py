@@ -94,7 +94,8 @@ class VerifierContract:
 
     def test_its_scores_are_in_the_range_of_their_kind_or_abstentions(self) -> None:
         """Scores are in range for any candidate, and any reply of a model."""
-        for candidate, score in self._scores(self._made()):
+        made = self._made()
+        for candidate, score in [*self._scores(made), *self._scores_of_all(made)]:
             if score.value is not None and score.kind in _SHARES and not 0 <= score.value <= 1:
                 fail(
                     f"it gave {candidate.text!r} a {score.kind} of {score.value:g}, which must be from 0 to 1: set "
@@ -178,18 +179,35 @@ class VerifierContract:
             at: self._of_one(made, self._problem(), self.candidates[at])
             for at in (reversed(order) if backwards else order)
         }
-        return [msgspec.json.encode(found[at], order="deterministic") for at in order]
+        said = [*(found[at] for at in order), [*self._of_all(made, self._problem())]]
+        return [msgspec.json.encode(each, order="deterministic") for each in said]
 
     def _scores(self, made: Verifier) -> Iterator[tuple[Candidate, Score]]:
         for candidate in self.candidates:
             yield from ((candidate, score) for score in self._of_one(made, self._problem(), candidate)[1])
 
+    def _scores_of_all(self, made: Verifier) -> Iterator[tuple[Candidate, Score]]:
+        for _, scores in self._of_all(made, self._problem()):
+            yield from zip(self.candidates, scores, strict=True)
+
+    def _of_all(self, made: Verifier, problem: Problem) -> Iterator[tuple[list[Request], list[Score]]]:
+        """What a judge asks about all candidates together, and their scores, for each reply. Fails the test if it
+        raises."""
+        for reply in self.replies if hasattr(made, "judge") else ():
+            try:
+                yield _judged(made, problem, self.candidates, reply)
+            except Exception as error:
+                fail(
+                    f"of all candidates together, where each reply was {reply.text!r}, it raised "
+                    f"{type(error).__name__}: {error}. Return None to abstain from what cannot be judged"
+                )
+
     def _of_one(self, made: Verifier, problem: Problem, candidate: Candidate) -> tuple[Any, list[Score]]:
         """The verifier's request for a candidate, and its scores, one for each reply. Fails the test if it raises."""
         try:
             if hasattr(made, "judge"):
-                judged = [_judged(made, problem, candidate, reply) for reply in self.replies]
-                return [requests for requests, _ in judged], [score for _, score in judged]
+                judged = [_judged(made, problem, [candidate], reply) for reply in self.replies]
+                return [requests for requests, _ in judged], [score for _, (score,) in judged]
             request = question_of(made, problem, candidate)
             if request is None:
                 said = [computed_by(made, problem, candidate)]
@@ -203,19 +221,21 @@ class VerifierContract:
             )
 
 
-def _judged(made: Verifier, problem: Problem, candidate: Candidate, reply: Completion) -> tuple[list[Request], Score]:
-    """What a judge asks about a candidate, and its score where each question gets this reply."""
+def _judged(
+    made: Verifier, problem: Problem, candidates: Sequence[Candidate], reply: Completion
+) -> tuple[list[Request], list[Score]]:
+    """What a judge asks about candidates, and their scores where each question gets this reply."""
     found: list[Score] = []
 
     async def judging(problem: Problem, run: Run) -> Candidate:
-        found.extend(await run.verify([candidate], "it"))
-        return candidate
+        found.extend(await run.verify(candidates, "it"))
+        return candidates[0]
 
     sample = Sample(text=reply.text, tokens=1, logprobs=reply.logprobs)
     outcome = ScriptedCluster(lambda request, number: sample, verifiers={"it": made}).run(judging, problem)
     if outcome.result.error is not None:
         raise outcome.result.error.rebuild()
-    return [action.request for action in outcome.generated], found[0]
+    return [action.request for action in outcome.generated], found
 
 
 def said_by(given: bytes) -> list[bytes]:

@@ -18,6 +18,10 @@ class TestBestOfNThatAsksAJudge(StrategyContract):
     order_free = True
 
 
+class TestBestOfNByGamesOfPairs(StrategyContract):
+    strategy = "best_of_n:n=3,verifier=pairwise"
+
+
 class TestBestOfOpenN(StrategyContract):
     strategy = "best_of_n:n=none"
     budget = Limits(samples=6)

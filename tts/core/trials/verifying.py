@@ -102,6 +102,8 @@ def _mean(found: Sequence[Score], name: str, verifier: Verifier) -> Score:
         verifier=name,
         kind=kind_of(verifier) if hasattr(verifier, "kind") or not found else found[0].kind,
         mass=sum(masses) / len(masses) if masses else None,
+        verdicts=sum(s.verdicts for s in found),
+        unread=sum(s.unread for s in found),
     )
 
 

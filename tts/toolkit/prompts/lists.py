@@ -19,6 +19,8 @@ MOST_CONSISTENT = """{problem}
 Which of these solutions do most others agree with? Group them by their answers, then end with the number of one of \
 the largest group in double brackets, such as [[1]]."""
 
+REPAIR = "No choice can be read from that. Reply with the number of one solution alone, in double brackets."
+
 
 def choice(template: str, problem: str, solutions: Iterable[str]) -> str:
     """The prompt by a template of this file."""

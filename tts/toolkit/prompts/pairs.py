@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from tts.answers.extract import without_thinking
 from tts.toolkit.pairwise import Decision
 from tts.toolkit.prompts.solutions import shown
 from tts.toolkit.prompts.verdicts import verdict
@@ -15,13 +18,31 @@ Solution B:
 {b}
 
 Which solution is better? Check both step by step, then end with [[A]] or [[B]], or with [[C]] for a tie."""
+AT_ONCE = """{problem}
+
+Solution A:
+{a}
+
+Solution B:
+{b}
+
+Which solution is better? Reply with [[A]] or [[B]] alone, or with [[C]] for a tie. Give no reasons."""
+REPAIR = "No verdict can be read from that. Reply with [[A]] or [[B]] alone, or with [[C]] for a tie."
+_FIRST = re.compile(r"\s*\[\[ ?([ABC]) ?\]\]")
 _DECISIONS: dict[str | None, Decision] = {"A": "A>B", "B": "B>A", "C": "A=B"}
 
 
-def comparison(problem: str, a: str, b: str) -> str:
-    return COMPARE.format(problem=problem, a=shown(a), b=shown(b))
+def comparison(problem: str, a: str, b: str, template: str = COMPARE) -> str:
+    """The prompt by a template of this file: `COMPARE`, or `AT_ONCE`."""
+    return template.format(problem=problem, a=shown(a), b=shown(b))
 
 
 def decision(reply: str) -> Decision | None:
     """The decision of a reply, A and B as they stood in its prompt; None where it has none."""
     return _DECISIONS.get(verdict(reply))
+
+
+def first_decision(reply: str) -> Decision | None:
+    """The decision that begins a reply to `AT_ONCE`; None where none does."""
+    found = _FIRST.match(without_thinking(reply) or "")
+    return _DECISIONS[found[1]] if found else None

@@ -1,0 +1,1 @@
+"""Judges that compare solutions with one another: in pairs, or in lists."""

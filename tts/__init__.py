@@ -17,10 +17,11 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 
 if TYPE_CHECKING:
     from tts.api.client import Client
+    from tts.api.judging.judge import ajudge, judge
     from tts.api.load import aload, load
     from tts.api.replays import areplay, replay
     from tts.api.report import areport, report
-    from tts.api.results import Replayed, Solved, SweepResult
+    from tts.api.results import Judged, Replayed, Solved, SweepResult
     from tts.api.solve import asolve, solve
     from tts.api.sweep import asweep, sweep
     from tts.clusters.virtual.fleet import Fleet
@@ -54,6 +55,7 @@ _HOMES = {
     "EndpointError": "errors",
     "Example": "tasks.sources",
     "Fleet": "clusters.virtual.fleet",
+    "Judged": "api.results",
     "Limits": "core.budget",
     "Message": "types",
     "Plan": "runs.forecast",
@@ -73,12 +75,14 @@ _HOMES = {
     "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
+    "ajudge": "api.judging.judge",
     "aload": "api.load",
     "aplan": "planning.plan",
     "areplay": "api.replays",
     "areport": "api.report",
     "asolve": "api.solve",
     "asweep": "api.sweep",
+    "judge": "api.judging.judge",
     "load": "api.load",
     "plan": "planning.plan",
     "replay": "api.replays",
@@ -94,6 +98,7 @@ __all__ = [
     "EndpointError",
     "Example",
     "Fleet",
+    "Judged",
     "Limits",
     "Message",
     "Plan",
@@ -113,12 +118,14 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verifier",
+    "ajudge",
     "aload",
     "aplan",
     "areplay",
     "areport",
     "asolve",
     "asweep",
+    "judge",
     "load",
     "plan",
     "replay",

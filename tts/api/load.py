@@ -9,7 +9,7 @@ import msgspec
 
 from tts.api.arguments import as_path
 from tts.api.grading import Tally
-from tts.api.results import Replayed, Solved, SweepResult
+from tts.api.results import Judged, Replayed, Solved, SweepResult
 from tts.api.sync import synchronous
 from tts.errors import InvalidParameter, JournalCorrupt, RunError
 from tts.reports.summary import summarise
@@ -19,6 +19,7 @@ from tts.runs.folder import JOURNAL, PLAN, SOLVED, check_files, read_history
 from tts.runs.forecast import Plan
 from tts.runs.foreign_runs import cells_of_journal, searches_asked_for
 from tts.runs.grading_process import GradingProcess
+from tts.runs.judgements import JUDGED, POOL, read_judgements
 from tts.runs.outcomes import Outcome
 from tts.runs.problem_files import OUTCOMES, PROBLEMS
 from tts.tasks.file_limits import TooLarge, lines, read_whole
@@ -27,9 +28,9 @@ from tts.types import Cost
 T = TypeVar("T")
 
 
-async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Plan:
+async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Judged | Plan:
     """Read the result that a folder holds, as the call that wrote it returned it: `tts.sweep`, `tts.solve`,
-    `tts.replay` or `tts.plan`, or their commands. A sweep may be unfinished: then its `complete` is False.
+    `tts.replay`, `tts.judge` or `tts.plan`, or their commands. A sweep may be unfinished: then its `complete` is False.
 
     No model is asked, no name in the folder is imported, and no file is written. The answers of a
     sweep are graded again; `files` is empty, and so is a sweep's `overrun`, which a journal does not hold.
@@ -38,10 +39,16 @@ async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Plan:
         folder: the `out` of that call.
 
     Raises: InvalidParameter for a folder that none of them wrote; RunError for one that cannot be read, or that holds a
-        `solve` which has not ended.
+        `solve` or a `judge` which has not ended.
     """
     folder = as_path(folder, "folder")
     check_files(folder)
+    if (folder / JUDGED).is_file():
+        judged = _decoded(folder / JUDGED, _bytes(folder / JUDGED), Judged)
+        pool = folder / POOL
+        return msgspec.structs.replace(
+            judged, judgements=read_judgements(folder), folder=folder, pool=pool if pool.is_file() else None
+        )
     if (folder / JOURNAL).is_file():
         return (await read_run(folder))[0] if (folder / PROBLEMS).is_file() else _solved(folder)
     if (folder / PLAN).is_file():
@@ -95,8 +102,8 @@ async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
 def _solved(folder: Path) -> Solved:
     if not (folder / SOLVED).is_file():
         raise RunError(
-            f"{folder} has a {JOURNAL}, but neither {SOLVED} nor {PROBLEMS}: a solve, or the start of a sweep, was cut "
-            f"off there; repeat that call with the same folder, and it goes on from what was paid for",
+            f"{folder} has a {JOURNAL}, but neither {SOLVED} nor {PROBLEMS}: a solve, a judge or the start of a "
+            f"sweep was cut off there; repeat that call with the same folder, and it goes on from what was paid for",
             path=str(folder),
         )
     return _decoded(folder / SOLVED, _bytes(folder / SOLVED), Solved)

@@ -1,4 +1,4 @@
-"""The results of `solve`, `sweep` and `replay`: answers, costs and samples; readable in a notebook."""
+"""The results of `solve`, `sweep`, `replay` and `judge`: answers, costs and samples; readable in a notebook."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tts.analysis.judges.tally import JudgeRow
 from tts.core.result import Bill, Ends, Result
 from tts.errors import MissingExtra
+from tts.runs.judgements import Judgement
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Value
@@ -178,6 +180,52 @@ class Replayed(Value, frozen=True):
     def _repr_html_(self) -> str:
         shown = ("strategy", "params", "budget", "accuracy", "accuracy_low", "accuracy_high", "tokens", "makespan_s")
         return _html(map(row_as_dict, self.rows), shown, f"replayed: {describe_cost(self.replayed)}")
+
+
+class Judged(Value, frozen=True):
+    """The result of `judge`.
+
+    Attributes:
+        rows: one per judge.
+        judgements: one per score or abstention.
+        spent: cost that was paid, `lost`, `probed` and `overrun` as of a sweep.
+        planned: number of trials, a judge on the candidates of one problem each; fewer `decided` ones mean that the run
+            was stopped and can be resumed.
+        pool: file of the pool with the judges' columns; None where none was written.
+    """
+
+    rows: Sequence[JudgeRow]
+    judgements: Sequence[Judgement]
+    spent: Cost
+    lost: Cost
+    overrun: Cost
+    planned: int
+    decided: int
+    folder: Path | None = None
+    pool: Path | None = None
+    probed: Cost = Cost()
+
+    @property
+    def complete(self) -> bool:
+        return self.decided == self.planned
+
+    @property
+    def notes(self) -> list[str]:
+        """What the numbers do not say by themselves."""
+        found = []
+        for row in self.rows:
+            if row.exhausted:
+                found.append(
+                    f"{row.judge}: the budget ended on {row.exhausted:,} of {row.problems:,} problems; "
+                    f"{row.unknown:,} candidates have no score of it, which is unknown, not 0"
+                )
+            if row.failed:
+                found.append(f"{row.judge}: {row.failed:,} requests failed; what they asked about has no score")
+            if row.errors:
+                found.append(f"{row.judge}: raised an error on {row.errors:,} problems; the first: {row.error}")
+            if row.judgements and not row.scored:
+                found.append(f"{row.judge}: abstained from all {row.judgements:,} candidates")
+        return found
 
 
 def row_as_dict(row: Row) -> dict[str, Any]:

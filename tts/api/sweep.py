@@ -94,7 +94,7 @@ async def asweep(
     """
     check_keywords(sweep, options)
     target, prompting = divided(options)
-    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or _watcher_of(progress)
+    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or watcher_of(progress)
     given, asked = Given(strategies, allocators), as_task(problems, prompting, grader)
     judge = grading_target(asked, cluster, address, target)
     async with (
@@ -143,7 +143,7 @@ async def asweep(
             tally = Tally([*cells_of_journal(journal.history), *cells], task, watcher, journal.history)
             planned = len({p.id for p in plan(cells, listed)} | journal.history.decided.keys())
             resumed = _resumed(journal.history, planned, adds)
-            with _watched(watcher, lambda w: w.started(carrier, scheduler, planned, resumed, backend)) as hear:
+            with watched(watcher, lambda w: w.started(carrier, scheduler, planned, resumed, backend)) as hear:
                 await carrier.run(scheduler, journal, lambda _, decided: tally.add(decided), hear)
                 place.leave()  # a Ray takes seconds to end
                 outcomes = await tally.outcomes()
@@ -154,7 +154,7 @@ async def asweep(
 
 
 @contextmanager
-def _watched(watcher: Watcher | None, start: Callable[[Watcher], None]) -> Iterator[Callable[[Sequence[Event]], None]]:
+def watched(watcher: Watcher | None, start: Callable[[Watcher], None]) -> Iterator[Callable[[Sequence[Event]], None]]:
     """Start a watcher, and end it with the block; gives the function to call with events."""
     if watcher is None:
         yield lambda events: None
@@ -213,7 +213,7 @@ def _result(
     return SweepResult(rows, outcomes, spent, lost, over, planned, folder, files, sampling, probed, graded)
 
 
-def _watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
+def watcher_of(progress: bool | Callable[[int, int], object]) -> Watcher | None:
     if progress is False or progress is None:
         return None
     if progress is not True:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from tts.cli.advise import advise_app
 from tts.cli.doctor import doctor
+from tts.cli.judge import judge_app
 from tts.cli.listing import allocators, model_app, selectors, strategies, verifiers
 from tts.cli.output import complain
 from tts.cli.plan import plan
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from tts.errors import TTSError
 
 ORDER = (
-    *("solve", "sweep", "plan", "replay", "report", "pool", "advise", "model"),
+    *("solve", "sweep", "plan", "replay", "report", "pool", "judge", "advise", "model"),
     *("strategies", "verifiers", "selectors", "allocators", "doctor"),
 )
 
@@ -60,6 +61,7 @@ app = typer.Typer(
 for _command in (solve, sweep, plan, replay, report, strategies, verifiers, selectors, allocators, doctor):
     app.command()(_command)
 app.add_typer(pool_app, name="pool")
+app.add_typer(judge_app, name="judge")
 app.add_typer(advise_app, name="advise")
 app.add_typer(model_app, name="model")
 
@@ -107,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _how_to_go_on(arguments: Sequence[str]) -> str:
     """What to do after an interrupt, of a command that has a run folder."""
     named = any(text in ("-o", "--out") or text.startswith(("-o", "--out=")) for text in arguments)
-    resumes = arguments[:1] in (["sweep"], ["plan"]) or (arguments[:1] == ["solve"] and named)
+    resumes = arguments[:1] in (["sweep"], ["plan"], ["judge"]) or (arguments[:1] == ["solve"] and named)
     return "; repeat the command to go on from what is in its folder" if resumes else ""
 
 

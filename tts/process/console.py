@@ -23,14 +23,16 @@ PIPE_WIDTH = 1000  # columns
 GAP = 2  # between the columns of a table
 
 
-def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, title: str) -> Table:
+def plain_table(heads: Sequence[str], rows: Sequence[Sequence[str]], width: int, title: str | None = None) -> Table:
     """Format rows of text under their heads: the first column to the left, the others to the right. Last columns
     without room in `width` are named below."""
     columns = [[head, *(row[i] for row in rows)] for i, head in enumerate(heads)]
     widths = [max(map(cell_len, column)) + GAP for column in columns]
     count = next(n for n in range(len(heads), 0, -1) if n == 1 or sum(widths[:n]) - GAP <= width)
     caption = f"no room here for: {', '.join(heads[count:])}" if count < len(heads) else None
-    table = Table(box=None, header_style="bold", padding=(0, GAP, 0, 0), pad_edge=False, title=title, caption=caption)
+    table = Table(
+        box=None, header_style="bold", padding=(0, GAP, 0, 0), pad_edge=False, title=title or None, caption=caption
+    )
     table.title_justify = table.caption_justify = "left"
     for i, head in enumerate(heads[:count]):
         table.add_column(head, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")

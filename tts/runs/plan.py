@@ -243,7 +243,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         unanswered=None if ends is None else ends.unanswered,
         refused=None if ends is None else ends.refused,
         uncompared=None if ends is None else ends.uncompared,
-        agreement=None if ends is None or ends.agreeing is None else ends.agreeing / ends.samples,
+        agreement=None if ends is None or ends.agreeing is None or not ends.samples else ends.agreeing / ends.samples,
     )
 
 

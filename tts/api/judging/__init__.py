@@ -1,0 +1,1 @@
+"""Judges over recorded candidates, and how far each can be trusted."""

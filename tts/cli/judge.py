@@ -1,0 +1,127 @@
+"""`tts judge`: judges over recorded candidates; `tts judge report`: how far each can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tts.cli.options import RUN, Benchmark, Json, with_options
+from tts.cli.output import complain, print_json
+from tts.cli.values import arguments_of
+from tts.tasks.options import prompt_options
+
+_OPTIONS = tuple(name for name in RUN if name not in prompt_options())  # recorded candidates were asked already
+
+
+class _JudgesByDefault(TyperGroup):
+    """The group whose command `run` needs no name: `tts judge POOL --judge NAME`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
+        found: list[str] = super().parse_args(ctx, args if named or not args else ["run", *args])
+        return found
+
+
+judge_app = typer.Typer(
+    cls=_JudgesByDefault,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Run judges over recorded candidates (tts judge POOL --judge NAME), and report how far to trust them.",
+)
+Recorded = Annotated[Path, typer.Argument(help="Pool NAME.parquet (or what `tts pool import` reads), or run folder.")]
+
+
+@judge_app.command("run")
+@with_options(*_OPTIONS)
+def run(
+    recorded: Recorded,
+    judge: Annotated[
+        list[str],
+        typer.Option("--judge", "-j", help="Judge or verifier NAME, NAME:PARAM=V1,V2,..., NAME(PARAM=V). Repeatable."),
+    ],
+    budget: Annotated[str, typer.Option("--budget", "-b", help="Budget of a judge on each problem: tokens=1k.")] = "",
+    run_budget: Annotated[
+        str, typer.Option("--run-budget", help="Budget for everything together, e.g. tokens=1m.")
+    ] = "",
+    repeats: Annotated[int, typer.Option("--repeats", help="Number of times that everything is judged.")] = 1,
+    orders: Annotated[
+        int, typer.Option("--orders", help="Orders of the candidates: 1, or 2 to show them in reverse, too.")
+    ] = 1,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Number of candidates of each problem, the first ones; none: all.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Number of problems, the first ones; none: all.")] = None,
+    benchmark: Benchmark = None,
+    pool_model: Annotated[
+        str | None, typer.Option("--pool-model", help="Model whose candidates are judged; none: all of the pool.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of what the judges say.")] = 0,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder; repeat the command to resume.")] = Path(
+        "runs/judge"
+    ),
+    pool_out: Annotated[
+        Path | None, typer.Option("--pool-out", help="Pool with the scores; none: pool.parquet in the run folder.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Columns of the same judges replaced, instead of a refusal.")
+    ] = False,
+    json: Json = False,
+    **options: Any,
+) -> None:
+    """Judge recorded candidates; the scores go into a pool."""
+    from tts.api.judging.judge import judge as judged
+    from tts.api.progress import Display
+    from tts.process.console import console
+
+    display = Display(console(stderr=True), quiet=json)
+    prompts = dict.fromkeys(prompt_options())
+    arguments = arguments_of({**prompts, **options})
+    result = judged(
+        recorded,
+        judge,
+        budget=budget,
+        run_budget=run_budget,
+        repeats=repeats,
+        orders=orders,
+        samples=samples,
+        limit=limit,
+        benchmark=benchmark,
+        pool_model=pool_model,
+        seed=seed,
+        out=out,
+        pool_out=pool_out,
+        overwrite=overwrite,
+        watcher=display,
+        **{key: value for key, value in arguments.items() if key not in prompts},
+    )
+    _show(result, json)
+    if display.interrupted and not result.complete:
+        complain(f"stopped: {result.decided} of {result.planned} trials are decided; repeat the command to go on")
+        raise typer.Exit(130)
+    if any(row.errors for row in result.rows):
+        raise typer.Exit(1)
+
+
+def _show(result: Any, json: bool) -> None:
+    from tts.api.results import describe_cost
+    from tts.process.console import console, say
+    from tts.reports.judges import judged_table
+
+    if json:
+        fields = ("rows", "notes", "spent", "lost", "probed", "complete", "pool", "folder")
+        print_json({name: getattr(result, name) for name in fields})
+        return
+    out = console()
+    out.print(judged_table(result.rows, out.width))
+    say(out, f"paid: {describe_cost(result.spent)}", 2)
+    for note in result.notes:
+        say(out, f"note: {note}", 2)
+    if result.lost.samples:
+        say(out, f"lost in a crash or an abort: {describe_cost(result.lost)}", 2)
+    if result.probed.samples:
+        say(out, f"finding out about the endpoints, charged at its most: {describe_cost(result.probed)}", 2)
+    if result.pool is not None:
+        say(out, f"scores: {result.pool}")

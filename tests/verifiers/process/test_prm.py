@@ -168,3 +168,32 @@ def test_a_server_that_refuses_log_probabilities_is_named_and_nothing_is_voted_o
         result = tts.solve("What is 2 + 2?", "best_of_n:n=2,verifier=prm", base_url=engine.base_url).result
     assert result.error is not None and result.error.type == "CapabilityMissing"
     assert "fake replied without log-probabilities" in result.error.message and result.selected is None
+
+
+@pytest.fixture
+def few_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After 40 refusals, in place of 2,000, a strategy is taken for one that asks for ever."""
+    monkeypatch.setattr(tts.core.trials.trial, "MOST_REFUSALS", 20)
+    monkeypatch.setattr(tts.core.trials.verifying, "MOST_REFUSALS", 20)
+
+
+@pytest.mark.parametrize("aggregate", ["last", "min"])
+def test_questions_that_the_budget_turns_down_are_abstentions_however_many(aggregate, few_refusals) -> None:
+    texts = [f"Answer: {n % 7}\nStep {n}" for n in range(90)]
+    scores, outcome = judged(*texts, aggregate=aggregate, budget=Limits(samples=100), times=2)
+    known = [score for score in scores[0] if score.value is not None]
+    assert outcome.result.error is None and outcome.result.exhausted
+    assert len(asked_about(outcome)) == 10 and len(known) == (10 if aggregate == "last" else 5)
+    assert outcome.result.unverified == 2 * (len(texts) - len(known))
+
+
+def test_a_tree_that_is_far_wider_than_the_budget_ends_by_the_rule_of_its_search(few_refusals) -> None:
+    def model(request, number):
+        if "last step" in request.messages[-1].content:
+            return Sample(text="+", tokens=1, logprobs=says(0.9))
+        return Sample("7", tokens=1) if number % 2 else Sample(text=f"step {number}", stopped_by="\n", tokens=1)
+
+    made = {"prm": verifier("prm")}
+    for search in ("beam_search:n=200,m=2", "rebase:n=200", "dvts:n=200,m=2", "particle_filter:n=200,size=200"):
+        outcome = ScriptedCluster(model, verifiers=made, budget=Limits(samples=80)).run(search)
+        assert (outcome.result.error, outcome.result.answer, outcome.result.exhausted) == (None, "7", True), search

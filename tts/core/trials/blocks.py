@@ -192,7 +192,7 @@ class _Sampling(Block):
             error = ErrorInfo.of(full.exhausted(self._upper_bound))
             self._trial._asks.ran_out(self._scope, Generate("", self._request), error)
         if self._refusal is not None:
-            self._trial.refused_awaits += 1
+            self._trial._current.turned_down(self._refusal)
         if self._refusal is not None and (not self._candidates or self._refusal.type != "BudgetExhausted"):
             raise self._refusal.rebuild()
         if not self._candidates and self._failure is not None:

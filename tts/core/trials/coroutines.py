@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tts.core.actions import Progressed, Work
-from tts.types import Cost
+from tts.types import Cost, ErrorInfo
 
 if TYPE_CHECKING:
     from tts.core.trials.scope import Scope
@@ -132,18 +132,42 @@ class Task:
     """A coroutine under way: the strategy itself, or a child that `gather` started.
 
     `depth` is the longest chain behind it, in tokens and seconds; `path` prefixes the numbers of its actions, `count`
-    is the last one; `random` is its stream of random numbers, once it has drawn one.
+    is the last one; `random` is its stream of random numbers, once it has drawn one. `refusals` counts the awaits, one
+    after the other, that the budget has turned down, of the task that began it (`above`) and of those that it began,
+    too: tasks side by side, each refused once, have not asked on after a refusal. `refusal` is the latest.
     """
 
-    __slots__ = ("coro", "count", "depth", "done", "error", "parent", "path", "random", "value", "waiting")
+    __slots__ = (
+        "above",
+        "coro",
+        "count",
+        "depth",
+        "done",
+        "error",
+        "parent",
+        "path",
+        "random",
+        "refusal",
+        "refusals",
+        "value",
+        "waiting",
+    )
 
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], parent: Mailbox | None, depth: tuple[int, float], path: str
+        self,
+        coro: Coroutine[Any, Any, Any],
+        parent: Mailbox | None,
+        depth: tuple[int, float],
+        path: str,
+        above: Task | None = None,
     ) -> None:
         self.coro = coro
         self.parent = parent
         self.depth = depth
         self.path = path
+        self.above = above
+        self.refusals = 0 if above is None else above.refusals
+        self.refusal: ErrorInfo | None = None
         self.count = 0
         self.random: Random | None = None
         self.waiting: Mailbox | None = None
@@ -155,6 +179,16 @@ class Task:
     def reached(self) -> tuple[int, float]:
         """The longest chain up to the task's end, as `InFlight.reached`."""
         return self.depth
+
+    def turned_down(self, error: ErrorInfo) -> None:
+        """The budget has turned down what the task awaited."""
+        self.refusals += 1
+        self.refusal = error
+
+    def hand_up(self) -> None:
+        """Count the task's refusals for the one that began it, once it has ended."""
+        if self.above is not None and self.refusals > self.above.refusals:
+            self.above.refusals, self.above.refusal = self.refusals, self.refusal
 
 
 class InFlight:

@@ -124,7 +124,6 @@ class Trial:
         self.answers = AnswerReader(id, self.foreign, self._mistakes)
         self._books = Books(self.answers, self._asks, costs, self.scope, sampling, models)
         self.unverified = 0  # verifications that the budget turned down
-        self.refused_awaits = 0
         self.uncompared = 0
         self.remembered = 0  # times that the strategy has read the run's memory or added to it
         self.done = False
@@ -341,7 +340,7 @@ class Trial:
         current = self._current
         current.count += 1
         group = f"{current.path}{current.count}"
-        tasks = [Task(coro, parent, current.depth, f"{group}.{i}.") for i, coro in enumerate(coros)]
+        tasks = [Task(coro, parent, current.depth, f"{group}.{i}.", current) for i, coro in enumerate(coros)]
         self._ready.extend((task, None, None) for task in tasks)
         return tasks
 
@@ -391,7 +390,7 @@ class Trial:
     def _endless(self, steps: int) -> str | None:
         """The sign that a strategy asks for ever, each step too short for a watchdog: after its budget is spent, or for
         what costs nothing. None without one."""
-        if self.refused_awaits > 2 * MOST_REFUSALS:
+        if self._current.refusals > 2 * MOST_REFUSALS:
             return f"asked on after {2 * MOST_REFUSALS} refusals; it must stop at BudgetExhausted"
         if self._free_awaits > MOST_FREE_AWAITS:
             return (
@@ -439,6 +438,7 @@ class Trial:
         if task is self._main:
             self._finish(task)
         elif task.parent is not None:
+            task.hand_up()
             self._deliver(task.parent, (task, task))
 
     def _break_off(self) -> None:

@@ -45,32 +45,48 @@ async def _score(run: Run, candidates: Sequence[Candidate], name: str, verifier:
                 block.ask(_verification(run, name, candidate, request))
         refused = [event.error for event, _ in await block.rest() if isinstance(event, Refused)]
     trial.unverified += len(refused)
-    trial.refused_awaits += bool(refused)
     unpriced = next((error for error in refused if error.type != "BudgetExhausted"), None)
-    if unpriced is not None or (refused and trial.refused_awaits > MOST_REFUSALS):
-        raise (unpriced or refused[0]).rebuild()
+    if unpriced is not None:
+        raise unpriced.rebuild()
+    if refused:
+        trial._current.turned_down(refused[0])
+        _check_endless(run)
 
 
 async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Judges) -> list[Score]:
     """The scores of a judge that looks at all candidates together; none where its budget held no more, or all it asked
     for failed."""
-    part = type(run)(run._trial, run._scope.helper(getattr(judge, "model", None)))
+    trial, part = run._trial, type(run)(run._trial, run._scope.helper(getattr(judge, "model", None)))
+    before = trial._current.refusals
+    scores = None
     try:
         scores = list(await judge.judge(run.problem, list(candidates), part))
     except (Exception, BaseExceptionGroup) as error:
         if not nothing_came(error):
             raise
-        run._trial.unverified += len(candidates)
-        return []
-    if len(scores) != len(candidates):
+    if scores is not None and len(scores) != len(candidates):
         raise CallFailed(
             f"the judge {name} must return one score a candidate, {len(candidates)}, but returned {shown(scores)}",
             verifier=name,
         )
-    found = [checked(score, name, kind_of(judge)) for score in scores]
-    for candidate, score in zip(candidates, found, strict=True):
-        run._trial._books.add_score(run._scope, candidate, score)
+    found = [checked(score, name, kind_of(judge)) for score in scores or ()]
+    for candidate, score in zip(candidates, found, strict=scores is not None):
+        trial._books.add_score(run._scope, candidate, score)
+    if scores is None:
+        trial.unverified += len(candidates)
+    elif trial._current.refusals > before:
+        trial.unverified += sum(score.value is None for score in found)
+    if trial._current.refusals > before:
+        trial._current.refusals = before + 1  # however many questions there were about these candidates
+        _check_endless(run)
     return found
+
+
+def _check_endless(run: Run) -> None:
+    """Raises: BudgetExhausted for a strategy that has verified on and on after its budget was spent."""
+    task = run._trial._current
+    if task.refusal is not None and task.refusals > MOST_REFUSALS:
+        raise task.refusal.rebuild()
 
 
 def found_verifier(run: Run, verifier: str) -> tuple[str, Verifier]:

@@ -18,7 +18,8 @@ AGGREGATES: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 def steps_of(text: str) -> tuple[str, ...]:
-    """The steps of a text, which are its lines, without thoughts and empty lines."""
+    """The steps of a text, which are its lines, without thoughts and empty lines: none of a text that has not come to
+    the end of its thoughts."""
     lines = (line.rstrip() for line in shown(text).split("\n"))
     return tuple(line for line in lines if line)
 

@@ -1,17 +1,27 @@
 """The process reward of a chat model: what it asks, how it reads the reply, and what it asks only once."""
 
 import math
+from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tts
+from tts.clusters.virtual.simulated import SimulatedCluster
+from tts.core.actions import Request
 from tts.core.budget import Limits
+from tts.core.result import Result
+from tts.core.scheduling.scheduler import Scheduler
+from tts.core.scheduling.steps import Planned
+from tts.models.cost_model import CostModel
+from tts.plugins.parts import part
+from tts.plugins.spec import parse_specs
 from tts.plugins.verifiers import verifier
 from tts.testing import FakeEngine, Sample, ScriptedCluster, VerifierContract, arithmetic
 from tts.toolkit.prompts.steps import last_step
-from tts.types import Completion, LogprobSummary, TokenLogprob
+from tts.toolkit.step_scores import steps_of
+from tts.types import Completion, LogprobSummary, Problem, TokenLogprob, Usage
 
 
 def says(right: float, mass: float = 1.0, text: str = "+") -> LogprobSummary:
@@ -197,3 +207,71 @@ def test_a_tree_that_is_far_wider_than_the_budget_ends_by_the_rule_of_its_search
     for search in ("beam_search:n=200,m=2", "rebase:n=200", "dvts:n=200,m=2", "particle_filter:n=200,size=200"):
         outcome = ScriptedCluster(model, verifiers=made, budget=Limits(samples=80)).run(search)
         assert (outcome.result.error, outcome.result.answer, outcome.result.exhausted) == (None, "7", True), search
+
+
+class Lines:
+    """Texts of a few lines, by the sample's seed, and verdicts; keeps the prompts that were paid for."""
+
+    def __init__(self) -> None:
+        self.questions: list[str] = []
+
+    def complete(self, request: Request) -> tuple[float, Completion]:
+        draw, asked = Random(request.seed), request.messages[-1].content
+        if "Is its last step right?" in asked:
+            self.questions.append(asked)
+            return draw.random(), Completion("+", usage=Usage(1, 1), logprobs=says(0.9))
+        if request.step:
+            ended = draw.random() < 0.5
+            text = f"Answer: {draw.randrange(3)}" if ended else f"line {draw.randrange(3)}"
+            return draw.random(), Completion(text, usage=Usage(1, 1), stopped_by=None if ended else "\n")
+        return draw.random(), Completion(f"line {draw.randrange(3)}\nAnswer: {draw.randrange(3)}", usage=Usage(1, 1))
+
+
+cells = st.one_of(
+    st.integers(1, 6).map(lambda n: f"best_of_n:n={n},verifier=V"),
+    st.integers(2, 6).map(lambda n: f"beam_search:n={n},m=2,verifier=V"),
+)
+
+
+@given(texts=st.lists(cells, min_size=1, max_size=4, unique=True), name=st.sampled_from(["prm", "prm(aggregate=min)"]))
+@settings(max_examples=25, deadline=None)
+def test_cells_of_a_run_pay_for_a_question_about_a_sample_once_whatever_their_n(texts: list[str], name: str) -> None:
+    specs = [spec for text in texts for spec in parse_specs(text.replace("V", name))]
+    world, results = Lines(), list[Result]()
+    plan = [Planned(f"cell{i}", Problem("p", "1 + 1?"), spec) for i, spec in enumerate(specs)]
+    scheduler = Scheduler(plan, part, costs=CostModel(), verifiers={name: verifier(name)})
+    SimulatedCluster(world).run(scheduler, on_result=lambda result, _: results.append(result))
+    assert [result.error for result in results] == [None] * len(specs)
+    assert world.questions and len(world.questions) == len({*world.questions})
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("<think>\na = 1\nb = 2\n</think>\n\nx = 3\n\nAnswer: 3", ("x = 3", "Answer: 3")),
+        ("a = 1\n</think>\nx = 3", ("x = 3",)),  # the template has begun the thought
+        ("<think>a</think>x = 3\n<think>\nb\n</think>\nAnswer: 3", ("x = 3", "Answer: 3")),
+        ("<think>\na = 1\n", ()),
+        ("<think>\n</think>", ()),
+        ("x = 3\n<think>\nb = 2\n", ()),
+    ],
+)
+def test_steps_are_the_lines_of_the_solution_and_none_of_the_thoughts(text: str, steps: tuple[str, ...]) -> None:
+    assert steps_of(text) == steps
+    [[score]], outcome = judged(text, aggregate="min")
+    assert len(score.steps) == len(asked_about(outcome)) == len(steps)
+    assert (score.value is None) == (not steps)
+
+
+def test_a_search_over_a_model_that_thinks_first_pays_for_no_judgement_of_its_thoughts() -> None:
+    lines = ["<think>", "so 2 + 2 is 4", "</think>", "2 + 2 = 4"]
+
+    def model(request, number):
+        if "last step" in request.messages[-1].content:
+            return Sample(text="+", tokens=1, logprobs=says(0.9))
+        depth = request.continue_from.count("\n")
+        return Sample(text=lines[depth], stopped_by="\n", tokens=1) if depth < 4 else Sample("4", tokens=1)
+
+    outcome = ScriptedCluster(model, verifiers={"prm": verifier("prm")}).run("beam_search:n=4,m=2")
+    assert outcome.result.answer == "4"
+    assert asked_about(outcome) == [last_step("What is 2 + 2?", text) for text in ("2 + 2 = 4", "2 + 2 = 4\nAnswer: 4")]

@@ -166,7 +166,7 @@ class _Sampling(Block):
         id = trial._next_id()
         request, share = self._request, None
         if self._share_base is not None:
-            share = trial._share_keys.of[id] = trial._share_keys.next(self._share_base, trial._current.path)
+            share = trial._share_keys.of[id] = trial._share_keys.next(self._share_base, trial._current.keys)
         if trial._keyed:
             request = msgspec.structs.replace(
                 request, seed=seed_of(share) if share else trial._seed_of(id, f"{trial.spec}/")

@@ -271,7 +271,8 @@ class Run:
 
     async def once(self, key: Hashable, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """The value of the coroutine that `start()` makes, which runs once in the trial for each key and model: who
-        asks again has its value at no cost, and who asks meanwhile waits for it.
+        asks again has its value at no cost, and who asks meanwhile waits for it. Where the key is of texts and numbers,
+        other trials of the run whose coroutine of that key asks the same have the same samples.
 
         One that raised, or whose caller was cancelled, has no value: the next that asks begins it again.
         """

@@ -135,6 +135,7 @@ class Task:
     is the last one; `random` is its stream of random numbers, once it has drawn one. `refusals` counts the awaits, one
     after the other, that the budget has turned down, of the task that began it (`above`) and of those that it began,
     too: tasks side by side, each refused once, have not asked on after a refusal. `refusal` is the latest.
+    `keys` is the path under which the task's samples have their keys: its own, unless it is one of `Run.once`.
     """
 
     __slots__ = (
@@ -144,6 +145,7 @@ class Task:
         "depth",
         "done",
         "error",
+        "keys",
         "parent",
         "path",
         "random",
@@ -160,11 +162,13 @@ class Task:
         depth: tuple[int, float],
         path: str,
         above: Task | None = None,
+        keys: str | None = None,
     ) -> None:
         self.coro = coro
         self.parent = parent
         self.depth = depth
         self.path = path
+        self.keys = path if keys is None else keys
         self.above = above
         self.refusals = 0 if above is None else above.refusals
         self.refusal: ErrorInfo | None = None

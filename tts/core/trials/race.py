@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from tts.core.trials.blocks import at_least_one
 from tts.core.trials.coroutines import Mailbox, Task, Wait, deeper
 from tts.core.trials.endings import nothing_came
+from tts.core.trials.seeds import once_path
 from tts.errors import BudgetExhausted, UsageError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ async def once(run: Run, key: Hashable, start: Callable[[], Coroutine[Any, Any, 
             return value
         found.waiting.append(mailbox)
         await Wait(mailbox)
-    (task,) = trial._spawn([start()], mailbox)
+    (task,) = trial._spawn([start()], mailbox, once_path(name))
     shared = trial._shared[name] = Shared(task)
     try:
         await Wait(mailbox)

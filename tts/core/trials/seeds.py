@@ -4,12 +4,13 @@ strategies: one stream a chain, so that its draws do not depend on which chain w
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from hashlib import blake2b
 from typing import Any
 
 from tts.core.actions import Request
 from tts.core.trials.coroutines import Task
+from tts.types import Value
 
 
 def share_base(seed: int, problem_id: str, request: Request) -> str:
@@ -22,6 +23,21 @@ def share_base(seed: int, problem_id: str, request: Request) -> str:
 def seed_of(key: str) -> int:
     """A 31-bit seed from a sample's key: the same in every process, distinct for distinct keys but for chance."""
     return int.from_bytes(blake2b(key.encode(), digest_size=4).digest(), "big") & 0x7FFFFFFF
+
+
+def once_path(name: Hashable) -> str | None:
+    """The path under which the samples of a coroutine of `Run.once` have their keys: that of its name, so that other
+    trials use the same samples, wherever they come to it. None for a name that may look otherwise in another
+    process."""
+    if not _is_plain(name):
+        return None
+    return f"once-{blake2b(repr(name).encode('utf-8', 'surrogatepass'), digest_size=10).hexdigest()}."
+
+
+def _is_plain(name: object) -> bool:
+    if type(name) is tuple:
+        return all(map(_is_plain, name))
+    return name is None or isinstance(name, str | bytes | int | float | Value)
 
 
 class ShareKeys:
@@ -39,7 +55,7 @@ class ShareKeys:
 
     def next(self, base: str, path: str) -> str:
         """The next key under `base`: the same in every trial that asks the same for the same problem. Counted per
-        task (`path`), like ids, so that no sample depends on which of two chains was faster."""
+        task (its `keys`), like ids, so that no sample depends on which of two chains was faster."""
         base = f"{base}/{path}"
         index = self._counts.get(base, 0)
         self._counts[base] = index + 1

@@ -336,11 +336,13 @@ class Trial:
             task.waiting = None
             self._ready.append((task, None, error))
 
-    def _spawn(self, coros: Iterable[Coroutine[Any, Any, Any]], parent: Mailbox) -> list[Task]:
+    def _spawn(self, coros: Iterable[Coroutine[Any, Any, Any]], parent: Mailbox, keys: str | None = None) -> list[Task]:
         current = self._current
         current.count += 1
-        group = f"{current.path}{current.count}"
-        tasks = [Task(coro, parent, current.depth, f"{group}.{i}.", current) for i, coro in enumerate(coros)]
+        tasks = []
+        for i, coro in enumerate(coros):
+            own = f"{current.count}.{i}."
+            tasks.append(Task(coro, parent, current.depth, current.path + own, current, keys or current.keys + own))
         self._ready.extend((task, None, None) for task in tasks)
         return tasks
 

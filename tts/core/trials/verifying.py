@@ -139,7 +139,7 @@ def _verification(run: Run, verifier: str, candidate: Candidate, request: Reques
         base = trial._share_keys.of[candidate.id]
         if run.problem != trial._books.problem_of(candidate.id):  # what is judged is more than the candidate
             base = blake2b(repr((base, run.problem)).encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
-        share = trial._share_keys.next(f"{base}/{verifier}", trial._current.path)
+        share = trial._share_keys.next(f"{base}/{verifier}", trial._current.keys)
     if request is not None and trial._keyed:
         request = msgspec.structs.replace(request, seed=seed_of(share) if share else trial._seed_of(id))
     return Verify(id, verifier, run.problem, candidate, request, share)

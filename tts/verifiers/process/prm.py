@@ -19,8 +19,11 @@ class PRM:
 
     Wang et al. (2024), Math-Shepherd, arXiv:2312.08935, whose labels are + and -; the product and the minimum over
     steps of Lightman et al. (2023), arXiv:2305.20050; the last step of Snell et al. (2024), arXiv:2408.03314.
-    A step is a line. One prefix is judged once in a trial, however many candidates begin with it. A step whose labels
-    hold less than half of the probability has no judgement, and a candidate abstains without one that it needs.
+    A step is a line of the solution: of a model that thinks first, the lines after its `<think>` block. Thoughts are
+    neither judged nor shown, and a text that is still in its thoughts has no steps, costs nothing and abstains: a
+    search has nothing to go by there. One prefix is judged once in a run, however many candidates and cells begin with
+    it. A step whose labels hold less than half of the probability has no judgement, and a candidate abstains without
+    one that it needs.
     Differences from the papers: a chat model is asked, of which nothing is trained; label mass is checked and recorded.
 
     Args:

@@ -170,7 +170,7 @@ class Task:
         self.path = path
         self.keys = path if keys is None else keys
         self.above = above
-        self.refusals = 0 if above is None else above.refusals
+        self.refusals: int = 0 if above is None else above.refusals
         self.refusal: ErrorInfo | None = None
         self.count = 0
         self.random: Random | None = None

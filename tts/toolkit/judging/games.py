@@ -7,11 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tts.core.trials.context import Run
-from tts.toolkit.judging.notes import note
+from tts.toolkit.judging.notes import ALONE, EMPTY, TOO_LONG, UNPAID, note
 from tts.types import Score, ScoreKind
-
-ALONE = "no other solution to compare it with"
-EMPTY = "nothing to judge"
 
 
 class Game(NamedTuple):
@@ -19,7 +16,8 @@ class Game(NamedTuple):
 
     Args:
         values: what it gives the first and the second ...; None where it could not be read, or not be asked for.
-        asked, unread: whether a model was asked, and whether its reply could not be read.
+        asked, unread: whether a model was asked, and whether its reply could not be read. What is neither asked nor has
+            values was too long for the judge's context.
         mass: of the labels, where the verdict was read from log-probabilities.
         left_out: characters of them that the judge's context could not hold.
     """
@@ -52,10 +50,12 @@ class Tally:
     verdicts: int = 0
     unread: int = 0
     left_out: int = 0
+    too_long: bool = False
 
     def add(self, game: Game, place: int) -> None:
         self.verdicts += game.asked
         self.unread += game.unread
+        self.too_long |= not game.asked and game.values is None
         self.left_out = max(self.left_out, game.left_out)
         if game.values is not None:
             self.values.append(game.values[place])
@@ -109,15 +109,19 @@ async def _both_orders(run: Run, play: Play, one: str, two: str) -> Sequence[tup
     return [*zip(by_order.get(False, ()), swapped, strict=False)]
 
 
-def scores(tallies: Sequence[Tally], texts: Sequence[str], verifier: str, kind: ScoreKind) -> list[Score]:
+def scores(
+    tallies: Sequence[Tally], texts: Sequence[str], verifier: str, kind: ScoreKind, unit: str = "game"
+) -> list[Score]:
     """The mean of each solution's values; an abstention of one without."""
     playing = len({*texts} - {""})
 
     def score(tally: Tally, solution: str) -> Score:
         count = len(tally.values)
         value = sum(tally.values) / count if count else None
-        said = f"{sum(tally.values):g} in {count} {'game' if count == 1 else 'games'}"
-        why = EMPTY if not solution else ALONE if playing == 1 and not count else said
+        why = f"{sum(tally.values):g} in {count} {unit if count == 1 else unit + 's'}"
+        if not count and not tally.verdicts:
+            lonely = unit == "game" and playing == 1
+            why = EMPTY if not solution else ALONE if lonely else TOO_LONG if tally.too_long else UNPAID
         text = note(why, tally.unread, tally.verdicts, tally.left_out)
         mass = min(tally.masses, default=None)
         return Score(value, verifier, kind, mass, text, verdicts=tally.verdicts, unread=tally.unread)

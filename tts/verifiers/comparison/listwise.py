@@ -49,18 +49,18 @@ class Listwise:
 
         async def asked(listed: Sequence[str]) -> None:
             found = await fitted(run, lambda parts: choice(BEST, problem.prompt, parts), listed, self.max_tokens)
-            if found is None:
-                return
-            ((best, _),) = await replies(
-                run,
-                found.prompt,
-                lambda reply: chosen(reply.text, len(listed)),
-                repair=REPAIR,
-                temperature=temperature_of(self.orders),
-                max_tokens=self.max_tokens,
-            )
-            values = None if best is None else tuple(float(at == best) for at in range(len(listed)))
-            game = Game(values, unread=best is None, left_out=found.left_out)
+            game = Game(None, asked=False)
+            if found is not None:
+                ((best, _),) = await replies(
+                    run,
+                    found.prompt,
+                    lambda reply: chosen(reply.text, len(listed)),
+                    repair=REPAIR,
+                    temperature=temperature_of(self.orders),
+                    max_tokens=self.max_tokens,
+                )
+                values = None if best is None else tuple(float(at == best) for at in range(len(listed)))
+                game = Game(values, unread=best is None, left_out=found.left_out)
             for at, text in enumerate(listed):
                 tallies[text].add(game, at)
 

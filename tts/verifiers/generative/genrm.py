@@ -63,12 +63,12 @@ class GenRM:
         for verdict in self._verdict.finditer(text):  # noqa: B007 - the last one
             pass
         if verdict is None:
-            return Score(None, self.name, self.kind, text=completion.text)
+            return Score(None, self.name, self.kind, text=completion.text, verdicts=1, unread=1)
         said_later = len(re.findall(r"\b(?:yes|no)\b", text[verdict.end() :], re.IGNORECASE))
         value, mass = _yes_probability(completion, said_later)
         if value is None or (mass is not None and mass < ENOUGH_MASS):
             value = float(verdict.group().lower().endswith("yes"))
-        return Score(value, self.name, self.kind, mass, completion.text)
+        return Score(value, self.name, self.kind, mass, completion.text, verdicts=1)
 
     def _temperature(self) -> float:
         return 0.7  # repeated verifications must differ to be worth averaging

@@ -168,7 +168,13 @@ class Executor:
         """Stop the action, all the way to the engine. Does nothing if it has ended."""
         task = self._tasks.get(id)
         if task is not None:
-            task.cancel()
+            self._cancel(id, task)
+
+    def _cancel(self, id: str, task: asyncio.Task[End]) -> None:
+        asked = self._asking.get(id)
+        if asked is not None and (hang_up := asked[1].on_cancel) is not None:
+            hang_up()  # before everything else that this loop has to do
+        task.cancel()
 
     def end_waits(self) -> None:
         """Note that the run has no slot to spare any longer: no request holds one while it waits for a sibling."""
@@ -178,8 +184,8 @@ class Executor:
 
     async def stop(self) -> None:
         """Cancel everything, and wait until the streams are closed."""
-        for task in self._tasks.values():
-            task.cancel()
+        for id, task in self._tasks.items():
+            self._cancel(id, task)
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=LAST_WORDS_S)
 

@@ -272,6 +272,24 @@ def test_in_any_storm_of_starts_and_cancellations_each_action_ends_exactly_once(
 # --- stopping
 
 
+def test_an_engine_hears_of_a_cancellation_before_the_loop_does_anything_else() -> None:
+    told: list[Event] = []
+
+    async def main() -> None:
+        async with OpenAIClient(engine.base_url, model="fake", cancellation="close") as client:
+            executor = Executor({"m": client}, {}, None, told.append, lambda: 0.0)
+            executor.start(Generate("c0/p0/0", ASK))
+            engine.allow(3)
+            await until(lambda: not executor.is_silent("c0/p0/0"))
+            executor.cancel("c0/p0/0")
+            assert engine.wait_idle(10)
+            await until(lambda: len(executor) == 0)
+
+    with FakeEngine(lambda _: Reply(("so ",) * 9), lockstep=True) as engine:
+        asyncio.run(main())
+        assert isinstance(told[0], Cancelled) and told[0].usage.completion_tokens >= engine.stats().tokens
+
+
 def test_stopping_waits_until_the_streams_are_closed() -> None:
     model = Model(turns=10**9, last_words=50)
 

@@ -289,6 +289,7 @@ class OpenAIClient:
         if how == "abort":
             body["rid"] = self._closing.new_id()
         exchange = Exchange(self._ask(self._urls[attempt.base], encoded(body), builder))
+        builder.on_cancel = lambda: self._closing.hang_up(how, exchange)
         early = True  # whether the stream is closed here, before its server has ended it
         whole = False  # whether it was read to its end without an error
         try:
@@ -368,11 +369,8 @@ class OpenAIClient:
                 raise self._errors.no_room(request.sampling.token_limit)
             may_be_empty = True  # the model has thought, unseen, until its limit
         if not (may_be_empty or builder.text or builder.reasoning):
-            raise BadResponse(
-                f"{self.endpoint} sent an empty completion (finish reason {builder.finish!r}).",
-                endpoint=self.endpoint,
-                tokens=builder.tokens,
-            )
+            text = f"{self.endpoint} sent an empty completion (finish reason {builder.finish!r})."
+            raise BadResponse(text, endpoint=self.endpoint, tokens=builder.tokens)
         builder.charge_at_least_one()
         if finish == "stop" and request.sampling.stop and builder.stop_said is msgspec.UNSET:
             builder.downgrades = (*builder.downgrades, WITHOUT_STOP)

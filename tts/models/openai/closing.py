@@ -69,6 +69,12 @@ class Closing:
         """Make an id by which the engine can abort a request."""
         return f"tts-{self._token}-{next(self._count)}."  # the point: SGLang aborts by prefix
 
+    def hang_up(self, how: Cancellation, exchange: Exchange) -> None:
+        """Half-close a stream that is about to be closed, if its end can be heard, and no abort API comes before."""
+        response = None if how == "abort" else exchange.headers()
+        if response is not None and is_success(response) and response.can_half_close and self._hears:
+            response.half_close()
+
     async def close(
         self, how: Cancellation, rid: str, exchange: Exchange, request: Request, builder: CompletionBuilder
     ) -> None:
@@ -126,13 +132,18 @@ class Closing:
         closed_s = asyncio.get_running_loop().time()
         if not response.can_half_close:
             return self._unseen(builder, closed_s, _IN_FLIGHT, _AWAY_S)
-        if self._heard or self._unheard < _MOST_UNHEARD:
+        if self._hears:
             response.half_close()
             if await _hear(response, reader, _LAST_WORDS_S if self._heard else _LAST_WORDS_S / 4):
                 self._heard = True
                 return self._unseen(builder, closed_s, _UNSENT if response.hears_all else _IN_FLIGHT)
             self._unheard += 1
         return self._unseen(builder, closed_s, _IN_FLIGHT, _UNHEARD_S)
+
+    @property
+    def _hears(self) -> bool:
+        """Whether the server may be expected to end a half-closed stream."""
+        return self._heard or self._unheard < _MOST_UNHEARD
 
     def _unseen(self, builder: CompletionBuilder, closed_s: float, least: int, beyond_s: float = 0.0) -> int:
         """Chunks that may have been decoded since the last one that came, until so many seconds from now."""

@@ -25,6 +25,8 @@ class CompletionBuilder(TokenCount):
         lost: cost of earlier tries of the same request.
         attempt: 1 for the first try.
         on_begin: called before a request leaves.
+        on_cancel: to be called before its task is cancelled: the server hears of it at once, and not when the task has
+            its turn.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,7 @@ class CompletionBuilder(TokenCount):
         self.stops: str | tuple[str, ...] = ()
         self.lost = _NOTHING
         self.on_begin: Callable[[], None] | None = None
+        self.on_cancel: Callable[[], None] | None = None
         self.attempt = 1
         self.seed: int | None = None
         self.model = ""
@@ -207,6 +210,7 @@ class CompletionBuilder(TokenCount):
 
     def stop(self, now_s: float) -> None:
         """End the try. If its server's count has not come, or cannot be believed, its tokens are estimated."""
+        self.on_cancel = None
         if self._sent_s is not None:
             self._end_s = now_s
         self.tokens = self._seen()

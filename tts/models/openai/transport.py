@@ -299,16 +299,17 @@ class Exchange:
             if self._sending.done():
                 break
             await asyncio.sleep(0)
-        return self._headers()
+        return self.headers()
 
     async def aclose(self) -> None:
         """Close the connection, however far it got."""
         if self._sending.cancel():
             return
-        if (response := self._headers()) is not None:
+        if (response := self.headers()) is not None:
             await response.aclose()
 
-    def _headers(self) -> Reply | None:
+    def headers(self) -> Reply | None:
+        """The response, if its headers have come."""
         sending = self._sending
         come = sending.done() and not sending.cancelled() and sending.exception() is None
         return sending.result() if come else None

@@ -282,8 +282,8 @@ async def _written(
     if folder is not None:
         write_judgements(folder, found.judgements)
         # Judgements have a file of their own, and the folder may be moved.
-        bare = msgspec.structs.replace(found, judgements=(), folder=None, pool=None)
-        write_atomically(folder / JUDGED, msgspec.json.encode(bare))
+        bare = msgspec.structs.replace(found, judgements=(), folder=None, pool=path and path.absolute())
+        write_atomically(folder / JUDGED, msgspec.json.encode(bare, enc_hook=str))
     return found
 
 

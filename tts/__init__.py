@@ -18,7 +18,6 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 if TYPE_CHECKING:
     from tts.api.client import Client
     from tts.api.judging.judge import ajudge, judge
-    from tts.api.judging.report import ajudge_report, judge_report
     from tts.api.load import aload, load
     from tts.api.replays import areplay, replay
     from tts.api.report import areport, report
@@ -77,7 +76,6 @@ _HOMES = {
     "UsageError": "errors",
     "Verifier": "core.protocols",
     "ajudge": "api.judging.judge",
-    "ajudge_report": "api.judging.report",
     "aload": "api.load",
     "aplan": "planning.plan",
     "areplay": "api.replays",
@@ -85,7 +83,6 @@ _HOMES = {
     "asolve": "api.solve",
     "asweep": "api.sweep",
     "judge": "api.judging.judge",
-    "judge_report": "api.judging.report",
     "load": "api.load",
     "plan": "planning.plan",
     "replay": "api.replays",
@@ -122,7 +119,6 @@ __all__ = [
     "UsageError",
     "Verifier",
     "ajudge",
-    "ajudge_report",
     "aload",
     "aplan",
     "areplay",
@@ -130,7 +126,6 @@ __all__ = [
     "asolve",
     "asweep",
     "judge",
-    "judge_report",
     "load",
     "plan",
     "replay",

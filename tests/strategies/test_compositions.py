@@ -40,6 +40,19 @@ SMALL = {
     "rebase": "rebase:n=3,depth=3",
     "best_first": "best_first:n=5,m=2,depth=3",
     "speculative_rejection": "speculative_rejection:n=4,checkpoint=16,verifier=judge",
+    "best_of_majority": "best_of_majority:n=3,verifier=judge",
+    "pessimistic": "pessimistic:n=3,verifier=judge",
+    "pandora": "pandora:n=5,verifier=judge",
+    "weaver": "weaver:n=3",
+    "cascade": "cascade:n=4,trust=blind",
+    "trust_or_escalate": "trust_or_escalate:n=3,verdicts=2",
+    "sample_scrutinize_scale": "sample_scrutinize_scale:n=3,verifications=1,trust=blind",
+    "usc": "usc:n=3",
+    "knockout": "knockout:n=4",
+    "swiss": "swiss:n=4,rounds=2,trust=blind",
+    "pivot": "pivot:n=3,trust=blind",
+    "bradley_terry": "bradley_terry:n=3,trust=blind",
+    "genselect": "genselect:n=4,window=2",
 }
 OTHER = Problem("other", "What is 3 + 3?")
 VERIFIERS = verifiers_of([spec for text in SMALL.values() for spec in parse_specs(text)])

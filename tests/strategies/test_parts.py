@@ -57,6 +57,16 @@ SMALL = {
     "mcts": {"n": 2, "verifier": "judge"},
     "ab_mcts": {"n": 2, "verifier": "judge"},
     "particle_filter": {"n": 2, "verifier": "judge"},
+    "best_of_majority": {"n": 2, "verifier": "judge"},
+    "pessimistic": {"n": 2, "verifier": "judge"},
+    "pandora": {"n": 2, "verifier": "judge"},
+    "weaver": {"n": 2, "verifiers": "judge+genrm"},
+    "cascade": {"n": 2, "verifiers": "judge+genrm"},
+    "trust_or_escalate": {"n": 2, "verifier": "judge", "strong_verifier": "genrm"},
+    "sample_scrutinize_scale": {"n": 2, "verifier": "judge", "tie_verifier": "genrm"},
+    "usc": {"n": 2},
+    "genselect": {"n": 2},
+    **{name: {"n": 2, "verifier": "judge"} for name in ("knockout", "swiss", "pivot", "bradley_terry")},
 }
 
 

@@ -92,12 +92,17 @@ def _closing(text: str, start: int) -> int | None:
     return None
 
 
-def _split_outside(text: str) -> list[str]:
-    """The parts of a text between its commas, but for commas inside of brackets."""
+def split_joined(text: str) -> list[str]:
+    """The parts of a text between its plus signs, but for those inside of brackets: `judge+genrm(max_tokens=64)`."""
+    return _split_outside(text, "+")
+
+
+def _split_outside(text: str, mark: str = ",") -> list[str]:
+    """The parts of a text between its commas, or another mark, but for those inside of brackets."""
     parts, depth = [""], 0
     for letter in text:
         depth = max(0, depth + (letter == "(") - (letter == ")"))
-        if letter == "," and not depth:
+        if letter == mark and not depth:
             parts.append("")
         else:
             parts[-1] += letter

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from tts.estimators.closed_forms import all_right, best_of, coverage, longest, pass_at_k, shorter_wins, shortest
 from tts.estimators.curve import Curve, difference
+from tts.estimators.escalation import trust_threshold
 from tts.estimators.subsets import DRAWS, MOST_SUBSETS, MOST_TIES, none_of
 from tts.estimators.votes import first_finishers, majority, majority_of_bests
 from tts.pools.grid import Floats, Grid, Ints
@@ -52,4 +53,5 @@ __all__ = [
     "pass_at_k",
     "shorter_wins",
     "shortest",
+    "trust_threshold",
 ]

@@ -2,7 +2,8 @@
 
 A parameter of a strategy names another strategy, its part, if it is called `strategy` or `..._strategy`, or if its
 default is the name of one, with or without parameters. A parameter names a verifier if it is called `verifier` or
-`..._verifier`, or if its default is the name of one. In a default, `:MyVerifier` is of the strategy's own file, and a
+`..._verifier`, or if its default is the name of one; several, joined by `+`, if it is called `verifiers` or
+`..._verifiers`. In a default, `:MyVerifier` is of the strategy's own file, and a
 relative path begins in that file's folder; what a user writes begins where the user stands, but for `:MyVerifier`."""
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from tts.plugins.parts import Verifiers
 from tts.plugins.signatures import Parameter, parameters, says_strategy, says_verifier
 from tts.plugins.sources import digest_of, digests
 from tts.plugins.spec import parse_specs
-from tts.plugins.verifier_parameters import bare, default_of, names_verifier, seen_from_here
+from tts.plugins.verifier_parameters import bare, verifiers_in
 from tts.plugins.verifiers import verifier
 from tts.types import StrategySpec
 
@@ -94,12 +95,7 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
         function = resolve(spec.name)
         owner = owner_of(spec.name, function)
         for parameter in parameters(function):
-            if parameter.name not in spec.params:
-                given = default_of(parameter, owner)
-            else:
-                given = seen_from_here(spec.params[parameter.name], owner)
-            if names_verifier(parameter, given, owner):
-                yield canonical(given)
+            yield from map(canonical, verifiers_in(parameter, spec.params, owner))
 
 
 def check_models(

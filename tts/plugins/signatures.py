@@ -53,6 +53,12 @@ def says_verifier(parameter: Parameter | str) -> bool:
     return name == "verifier" or name.endswith("_verifier")
 
 
+def says_verifiers(parameter: Parameter | str) -> bool:
+    """Whether the parameter's own name marks it as one for several verifiers, joined by `+`."""
+    name = parameter if isinstance(parameter, str) else parameter.name
+    return name == "verifiers" or name.endswith("_verifiers")
+
+
 def says_strategy(parameter: Parameter) -> bool:
     """Whether the parameter's own name says that it names a strategy, a part of this one."""
     return parameter.name == "strategy" or parameter.name.endswith("_strategy")

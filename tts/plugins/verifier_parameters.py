@@ -9,12 +9,12 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, TypeGuard
 
-from tts.core.addresses import beside, call_of, is_call, owner_of
+from tts.core.addresses import beside, call_of, is_call, owner_of, split_joined
 from tts.core.protocols import Strategy
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
 from tts.plugins.names import built_in
-from tts.plugins.signatures import Parameter, parameters, says_verifier
+from tts.plugins.signatures import Parameter, parameters, says_verifier, says_verifiers
 from tts.plugins.verifier_texts import is_name_alone, normal_text, text_of
 from tts.plugins.verifiers import has_shape
 from tts.types import StrategySpec
@@ -29,8 +29,9 @@ def with_verifier_texts(params: Mapping[str, Any], function: Strategy | None) ->
 
     Raises: as `tts.plugins.verifier_texts.text_of`.
     """
+    params = {key: _joined(value) if says_verifiers(key) else value for key, value in params.items()}
     if not any(callable(value) or has_shape(value) for value in params.values()):
-        return dict(params)
+        return params
     known = {} if function is None else {p.name: p for p in parameters(function)}
     owner = "" if function is None else owner_of("", function)
 
@@ -42,17 +43,26 @@ def with_verifier_texts(params: Mapping[str, Any], function: Strategy | None) ->
     return {key: text_of(value) if is_verifier(key, value) else value for key, value in params.items()}
 
 
+def _joined(given: Any) -> Any:
+    """The text of several verifiers that are given as a list, of texts or of what a verifier may be given as."""
+    if not isinstance(given, list | tuple):
+        return given
+    return "+".join(one if isinstance(one, str) else text_of(one) for one in given)
+
+
 def with_normal_texts(spec: StrategySpec, function: Strategy) -> StrategySpec:
     """The spec with the one text of each verifier that it names: `tts.plugins.verifier_texts`."""
     if all(map(is_name_alone, spec.params.values())):
         return spec
     known, owner = {p.name: p for p in parameters(function)}, owner_of(spec.name, function)
-    params = {
-        key: normal_text(value, owner)
-        if key in known and names_verifier(known[key], seen_from_here(value, owner), owner)
-        else value
-        for key, value in spec.params.items()
-    }
+
+    def normal(key: str, value: Any) -> Any:
+        if says_verifiers(key) and isinstance(value, str):
+            return "+".join(normal_text(part.strip(), owner) for part in split_joined(value))
+        is_one = key in known and names_verifier(known[key], seen_from_here(value, owner), owner)
+        return normal_text(value, owner) if is_one else value
+
+    params = {key: normal(key, value) for key, value in spec.params.items()}
     return spec if params == spec.params else StrategySpec(spec.name, params)
 
 
@@ -61,6 +71,16 @@ def names_verifier(parameter: Parameter, given: Any, owner: str) -> TypeGuard[st
     if not isinstance(given, str):
         return False
     return says_verifier(parameter) or (_is_verifier(default_of(parameter, owner)) and _is_verifier(given))
+
+
+def verifiers_in(parameter: Parameter, params: Mapping[str, Any], owner: str) -> list[str]:
+    """The verifiers that the parameter names, as given in `params` or by default."""
+    is_given, value = parameter.name in params, params.get(parameter.name, parameter.default)
+    if says_verifiers(parameter):
+        parts = [part for part in map(str.strip, split_joined(value)) if part] if isinstance(value, str) else []
+        return [seen_from_here(part, owner) if is_given or ":" not in part else beside(owner, part) for part in parts]
+    named = seen_from_here(value, owner) if is_given else default_of(parameter, owner)
+    return [named] if names_verifier(parameter, named, owner) else []
 
 
 def default_of(parameter: Parameter, owner: str) -> Any:

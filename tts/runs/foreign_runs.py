@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import product
 
 from tts.core.actions import cell_of
-from tts.core.addresses import call_of, canonical
+from tts.core.addresses import call_of, canonical, split_joined
 from tts.core.budget import Limits
 from tts.core.journal.history import History
 from tts.core.protocols import Verifier
 from tts.errors import JournalCorrupt, UsageError
 from tts.plugins.names import EQUAL, built_in, strategy
-from tts.plugins.signatures import parameters, says_verifier
+from tts.plugins.signatures import parameters, says_verifier, says_verifiers
 from tts.plugins.spec import split_spec
 from tts.plugins.verifier_texts import normal_text
 from tts.plugins.verifiers import verifier
@@ -61,11 +61,17 @@ def verifiers_named(config: RunConfig) -> list[str]:
     for text in config.strategies:
         name, values = split_spec(text, "strategy")
         if name in built_in("strategies"):
-            defaults = {p.name: [p.default] for p in parameters(strategy(name)) if says_verifier(p)}
+            defaults = {p.name: [p.default] for p in parameters(strategy(name)) if _says(p.name)}
             values = {key: values.get(key, default) for key, default in defaults.items()}
         else:
-            values = {key: options for key, options in values.items() if says_verifier(key)}
-        found |= dict.fromkeys(option for options in values.values() for option in options if option)
+            values = {key: options for key, options in values.items() if _says(key)}
+        found |= dict.fromkeys(
+            part
+            for key, options in values.items()
+            for option in options
+            for part in (split_joined(option) if says_verifiers(key) and option else [option])
+            if part
+        )
     return [canonical(name) for name in found if str(name).lower() != "none"]
 
 
@@ -96,9 +102,13 @@ def _cell(id: str, spec: StrategySpec) -> Cell:
 
 def _written(text: str, kind: str) -> Iterator[str]:
     name, values = split_spec(text, kind)
-    values = {key: [*map(canonical, options)] if says_verifier(key) else options for key, options in values.items()}
+    values = {key: [*map(canonical, options)] if _says(key) else options for key, options in values.items()}
     for options in product(*values.values()):
         yield str(StrategySpec(name, dict(zip(values, options, strict=True))))
+
+
+def _says(parameter: str) -> bool:
+    return says_verifier(parameter) or says_verifiers(parameter)
 
 
 def _odd(cell: str) -> JournalCorrupt:

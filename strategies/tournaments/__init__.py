@@ -1,0 +1,1 @@
+"""Strategies in which answers meet before a judge."""

@@ -21,6 +21,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import OnResult, Step, ignore
 from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import EndpointError, RunError, TTSError
+from tts.models.roles.needs import NO_NEEDS, Needs
 from tts.models.roles.role import ServedModel
 from tts.runs.folder import Journal, NoJournal
 from tts.types import ErrorInfo
@@ -324,6 +325,8 @@ class Backend(ABC):
         return self.served[SOLVER].name
 
     @abstractmethod
-    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> Cluster:
+    async def cluster(
+        self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True, needs: Needs = NO_NEEDS
+    ) -> Cluster:
         """Make the cluster for one run, with these verifiers by name. `may_probe`: whether it may spend something of
         the run's budget on finding out what the endpoints can do."""

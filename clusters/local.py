@@ -20,6 +20,7 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import RunError
 from tts.models.openai.probe import find_out_cancellation
 from tts.models.options import Target
+from tts.models.roles.needs import NO_NEEDS, MaySpend, Needs, find_out
 from tts.models.target import Models, open_models
 from tts.runs.folder import Journal, NoJournal
 from tts.workers.killable_processes import Workers
@@ -37,6 +38,10 @@ class LocalCluster(Cluster):
         workers: for functions that may be slow or hang; made when first needed if not given.
         probed: role -> clients of the endpoints of which it is found out first whether they decode on when a stream is
             closed.
+        clients_of: role -> clients of its endpoints, of which it is found out first whether they give what the run
+            needs.
+        needs: what that is.
+        may_probe: whether that may cost something.
     """
 
     def __init__(
@@ -45,9 +50,15 @@ class LocalCluster(Cluster):
         verifiers: Mapping[str, Verifier] | None = None,
         workers: Workers | None = None,
         probed: Mapping[str, Sequence[OpenAIClient]] = {},
+        clients_of: Mapping[str, Sequence[OpenAIClient]] = {},
+        needs: Needs = NO_NEEDS,
+        may_probe: bool = True,
     ) -> None:
         super().__init__()
         self._probed = probed
+        self._clients_of = clients_of
+        self._needs = needs
+        self._may_probe = may_probe
         self._noting: asyncio.Task[None] | None = None
         verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
@@ -77,16 +88,16 @@ class LocalCluster(Cluster):
             self._executor.bounds.rate = journal.history.rate
             self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
-        await self._probe(scheduler, journal)
+        await self.find_out(self._needs, scheduler, journal)
+        await self._probe(_charging(scheduler, journal))
 
-    async def _probe(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
+    async def find_out(self, needs: Needs, scheduler: Scheduler, journal: Journal | NoJournal | None = None) -> None:
+        """Find out whether endpoints give what a run needs. Raises: CapabilityMissing."""
+        charging = _charging(scheduler, journal or NoJournal())
+        await find_out(needs, self._clients_of, charging if self._may_probe else lambda role, request: False)
+
+    async def _probe(self, may_spend: MaySpend) -> None:
         """Find out which endpoints decode on, as far as the budget can hold that; the others are not trusted."""
-
-        def may_spend(role: str, request: Request) -> bool:
-            charged = scheduler.charge_overhead(msgspec.structs.replace(request, model=role))
-            journal.write([charged] if charged else [])
-            return charged is not None
-
         found: dict[str, OpenAIClient] = {}
         for role, client in ((role, client) for role, clients in self._probed.items() for client in clients):
             if (known := found.get(client.endpoint)) is not None:
@@ -115,6 +126,17 @@ class LocalCluster(Cluster):
         await self._executor.aclose()
 
 
+def _charging(scheduler: Scheduler, journal: Journal | NoJournal) -> MaySpend:
+    """Charges a probe to the run, if its budget holds that."""
+
+    def may_spend(role: str, request: Request) -> bool:
+        charged = scheduler.charge_overhead(msgspec.structs.replace(request, model=role))
+        journal.write([charged] if charged else [])
+        return charged is not None
+
+    return may_spend
+
+
 class LocalBackend(Backend):
     """Runs in this process."""
 
@@ -126,9 +148,12 @@ class LocalBackend(Backend):
         self._models = models
         self._probes = probes
 
-    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> LocalCluster:
-        probed = self._models.clients_of if self._probes and may_probe else {}
-        return LocalCluster(self._models.by_name, verifiers, probed=probed)
+    async def cluster(
+        self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True, needs: Needs = NO_NEEDS
+    ) -> LocalCluster:
+        models = self._models
+        probed = models.clients_of if self._probes and may_probe else {}
+        return LocalCluster(models.by_name, verifiers, None, probed, models.clients_of, needs, may_probe)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ class ServingCluster(LocalCluster):
         models: by name; a request that names none goes to the first.
         verifiers: by name; more may be added while it runs.
         probed: as for `LocalCluster`; calls wait until that is done.
+        clients_of: as for `LocalCluster`, for `find_out`.
 
     Attributes:
         failures: trial id -> the error that would end a run (no server, a wrong key); here it ends that trial.
@@ -37,8 +38,9 @@ class ServingCluster(LocalCluster):
         models: Mapping[str, Model],
         verifiers: Mapping[str, Verifier],
         probed: Mapping[str, Sequence[OpenAIClient]] = {},
+        clients_of: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
-        super().__init__(models, verifiers, probed=probed)
+        super().__init__(models, verifiers, probed=probed, clients_of=clients_of)
         self.failures: dict[str, ErrorInfo] = {}
         self._calls: deque[Callable[[Scheduler], Step]] = deque()
 

@@ -18,6 +18,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 if TYPE_CHECKING:
     from tts.api.client import Client
     from tts.api.judging.judge import ajudge, judge
+    from tts.api.judging.report import ajudge_report, judge_report
     from tts.api.load import aload, load
     from tts.api.replays import areplay, replay
     from tts.api.report import areport, report
@@ -76,6 +77,7 @@ _HOMES = {
     "UsageError": "errors",
     "Verifier": "core.protocols",
     "ajudge": "api.judging.judge",
+    "ajudge_report": "api.judging.report",
     "aload": "api.load",
     "aplan": "planning.plan",
     "areplay": "api.replays",
@@ -83,6 +85,7 @@ _HOMES = {
     "asolve": "api.solve",
     "asweep": "api.sweep",
     "judge": "api.judging.judge",
+    "judge_report": "api.judging.report",
     "load": "api.load",
     "plan": "planning.plan",
     "replay": "api.replays",
@@ -119,6 +122,7 @@ __all__ = [
     "UsageError",
     "Verifier",
     "ajudge",
+    "ajudge_report",
     "aload",
     "aplan",
     "areplay",
@@ -126,6 +130,7 @@ __all__ = [
     "asolve",
     "asweep",
     "judge",
+    "judge_report",
     "load",
     "plan",
     "replay",

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import judgebench  # beside this file
 import numpy as np
 
 from tts.api.replays import choose, replay
@@ -27,7 +28,6 @@ from tts.laws import fit_single_p, held_out, observed
 from tts.pools.formats.imports import import_pool
 from tts.pools.pool import Pool
 from tts.toolkit.agreement import dual_agreement
-from tts.toolkit.pairwise import PairVerdict, summary
 
 SEEDS = {"boinf_aime2024": 200, "boinf_gpqa_diamond": 60}  # shuffles: fewer where there are more problems
 VOTES = {  # papers: SC@1, SC@4, SC@16, SC@64, FFS-1@4, FFS-1@16, AC accuracy and samples, ESC accuracy and samples
@@ -68,16 +68,7 @@ W = {  # of the shorter of a right and a wrong sample of one AIME24 problem, to 
     "Phi-4-reasoning": 0.611,
     "gpt-oss-20b": 0.586,
 }
-JUDGES = {  # judge: overall, knowledge, reasoning, math, code
-    "o1-mini-2024-09-12": (65.71, 58.44, 62.24, 82.14, 78.57),
-    "claude-3-haiku-20240307": (32.22, 37.66, 29.41, 32.35, 9.68),
-    "Skywork_Skywork-Reward-Gemma-2-27B": (64.29, 59.74, 66.33, 83.93, 50.0),
-    "internlm_internlm2-20b-reward": (63.43, 62.34, 69.39, 66.07, 50.0),
-    "Skywork_Skywork-Reward-Llama-3.1-8B": (62.29, 59.09, 64.29, 76.79, 50.0),
-    "Ray2333_GRM-Gemma-2B-rewardmodel-ft": (59.43, 62.99, 53.06, 64.29, 54.76),
-    "internlm_internlm2-7b-reward": (59.43, 56.49, 61.22, 71.43, 50.0),
-}
-DOMAINS = {"mmlu-pro": 1, "livebench-reasoning": 2, "livebench-math": 3, "livecodebench": 4}
+JUDGES = judgebench.PUBLISHED
 LAWS = {"single p over the set": (8.1, -8.1), "plug-in": (6.0, -6.0), "beta": (3.3, 2.6), "power": (2.9, 2.0)}
 
 
@@ -254,21 +245,7 @@ def laws(pools: Path) -> str:
 
 def judged(pools: Path) -> dict[str, list[float]]:
     """As in `JUDGES`."""
-    games: dict[str, dict[str, dict[str, Any]]] = defaultdict(lambda: defaultdict(dict))
-    for row in rows_of(pools, "judgebench_verdicts"):
-        games[row["judge"].partition(":")[2]][row["pair_id"]][row["order"]] = row
-    found = {}
-    for judge, pairs in games.items():
-        by_domain: dict[int, list[PairVerdict]] = defaultdict(list)
-        for both in pairs.values():
-            first = both["AB"]
-            decisions = tuple(both[order]["decision_in_AB_frame"] for order in ("AB", "BA"))
-            verdict = PairVerdict(decisions, first["label"])
-            domain = next(number for name, number in DOMAINS.items() if first["source"].startswith(name))
-            by_domain[0].append(verdict)
-            by_domain[domain].append(verdict)
-        found[judge] = [100 * summary(by_domain[domain]).correct for domain in range(5)]
-    return found
+    return {judge: [*figures.right] for judge, figures in judgebench.judged(pools).items()}
 
 
 def judges(pools: Path) -> str:

@@ -96,6 +96,7 @@ class VLLMModel:
         does not fit into the model's context after the prompt, the completion ends with the context, as `length`.
 
         Raises:
+            CapabilityMissing: the request is to measure a text.
             ContextTooLong: the prompt leaves no room in the model's context.
             RequestRejected: vLLM refuses the request for another reason.
             Overloaded: the engine's queue is at the limit that the options set for it.
@@ -103,6 +104,13 @@ class VLLMModel:
             StreamBroken, BadResponse: the engine aborted the request; an empty completion.
                 Of all, `facts["usage"]` holds what the request has cost, `facts["tokens"]` what had been generated.
         """
+        if request.measure:
+            raise CapabilityMissing(
+                "an engine inside the generators generates text and measures none: serve the reward model by `vllm "
+                "serve MODEL --runner pooling`, and name it with --model-for ROLE=NAME@URL",
+                capability="measure",
+                engine="vllm",
+            )
         loop = asyncio.get_running_loop()
         deadline = None if request.timeout_s is None else loop.time() + request.timeout_s
         builder.endpoint, builder.model, builder.seed = ENDPOINT, self.name, request.seed

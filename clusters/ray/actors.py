@@ -288,7 +288,8 @@ class Host:
                 if not role.servers and role.model == first.model:
                     own = role.context_tokens
                     by_name[name] = hosted
-                    served[name] = ServedModel(hosted.name, own, role.sampling, has_own_context=own is not None)
+                    has_own = own is not None
+                    served[name] = ServedModel(hosted.name, own, role.sampling, has_own_context=has_own, measures=False)
                     del roles[name]
             self._engines.append(hosted)
         target = Target(**init.target, models=roles)  # type: ignore[typeddict-item]  # the driver made it from one

@@ -33,6 +33,7 @@ from tts.core.scheduling.steps import Step
 from tts.errors import EndpointError, RunError
 from tts.models.openai.probe import PROBE_TOKENS, abort_request
 from tts.models.options import Target
+from tts.models.roles.needs import NO_NEEDS, Needs
 from tts.models.roles.role import ServedModel
 from tts.models.target import roles_of, verifier_name
 from tts.models.wire.capabilities import Capabilities
@@ -244,8 +245,11 @@ class RayBackend(Backend):
         self._group = group
         self._probes = probes
 
-    async def cluster(self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True) -> RayCluster:
-        """Make the cluster for a run. Raises: what importing a verifier on a node raises, with its traceback."""
+    async def cluster(
+        self, verifiers: Mapping[str, Verifier], *, may_probe: bool = True, needs: Needs = NO_NEEDS
+    ) -> RayCluster:
+        """Make the cluster for a run, which finds out by its requests what is not known of `needs`. Raises: what
+        importing a verifier on a node raises, with its traceback."""
         await self._group.equip(dict.fromkeys(verifiers, self.verifier))
         if self._probes and not may_probe:
             self._group.settle_unprobed()

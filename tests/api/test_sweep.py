@@ -17,6 +17,7 @@ import pytest
 import tts
 from tts import Candidate, Example, Problem, Run, Sampling
 from tts.api.report import report
+from tts.cli import main as cli
 from tts.core.budget import Limits
 from tts.core.result import Ends
 from tts.reports.summary import warnings_of
@@ -269,6 +270,36 @@ def test_samples_that_are_cut_refused_or_silent_are_counted_and_told(
     for warnings in (warnings_of(swept.rows), solved.warnings):
         assert [w.startswith(told) for w in warnings if told] == [True] * len(warnings)
     assert solved.answer == (None if told else "1")
+
+
+async def stopping(problem: Problem, run: Run, *, n: int = 3) -> Candidate:
+    """All samples are stopped at their first words; then one is asked for that goes on after a step."""
+    async with run.streaming(n=n, every=4) as stream:
+        async for update in stream:
+            stream.stop(update.id)
+    (step,) = await run.generate(stop=" 3")
+    return (await run.generate(continue_from=step))[0]
+
+
+def test_samples_that_a_strategy_stopped_or_goes_on_with_are_not_counted_as_without_an_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        if request["prefill"]:
+            return Reply(("\\boxed{7}",))
+        return Reply(tokenize(" 1 2 3 4 5 6 7 8"), per_token_s=0.0 if request.get("stop") else 0.05)
+
+    with FakeEngine(script) as engine:
+        result = tts.sweep([Example(Problem("p", "?"), "7")], stopping, base_url=engine.base_url, out=tmp_path)
+    (row,) = result.rows
+    assert row.accuracy is not None and row.accuracy.mean == 1.0
+    assert row.ends == Ends(1)
+    assert warnings_of(result.rows) == []
+    page = (tmp_path / "report.html").read_text()
+    assert "no answer</th>" not in page and "\\boxed" not in page
+    with pytest.raises(SystemExit):
+        cli.main(["report", str(tmp_path)])
+    assert "no answer" not in capsys.readouterr().out
 
 
 def test_an_error_of_the_server_is_no_wrong_answer() -> None:

@@ -14,7 +14,6 @@ import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -219,7 +218,7 @@ class _Desk:
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
-        self._cluster = ServingCluster(models.by_name, self._verifiers, probed)
+        self._cluster = ServingCluster(models.by_name, self._verifiers, probed, models.clients_of)
         self.scheduler = Scheduler(
             (),
             _unresolved,
@@ -281,8 +280,11 @@ class _Desk:
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
         strategy = str(cell.spec), resolve(cell.spec.name)
-        asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._limits
-        rehearse = partial(preflight, *asked)
+        asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._models, self._limits
+
+        async def rehearse() -> None:
+            await self._cluster.find_out(await preflight(*asked), self.scheduler)
+
         await self._rehearsed_once(strategy, rehearse)
         self._verifiers.update(verifiers)  # made anew: the file of one may have changed
         return models

@@ -47,7 +47,7 @@ async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Judged 
         judged = _decoded(folder / JUDGED, _bytes(folder / JUDGED), Judged)
         pool = folder / POOL
         return msgspec.structs.replace(
-            judged, judgements=read_judgements(folder), folder=folder, pool=pool if pool.is_file() else None
+            judged, judgements=read_judgements(folder), folder=folder, pool=pool if pool.is_file() else judged.pool
         )
     if (folder / JOURNAL).is_file():
         return (await read_run(folder))[0] if (folder / PROBLEMS).is_file() else _solved(folder)
@@ -133,6 +133,6 @@ def _bytes(path: Path) -> bytes:
 
 def _decoded(path: Path, data: bytes, kind: type[T]) -> T:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(data, type=kind, dec_hook=lambda _, text: Path(text))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} does not hold a result as it was written: {error}", path=str(path)) from None

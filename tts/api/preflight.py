@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import msgspec
 
 from tts.api.sync import beside_others
-from tts.core.actions import SOLVER
+from tts.core.actions import SOLVER, Request
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier, logprobs_for
@@ -21,12 +21,13 @@ from tts.core.scheduling.scheduler import Scheduler
 from tts.errors import BudgetExhausted, BudgetTooSmall, ForeignAwait, StrategyCrashed, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
+from tts.models.roles.needs import Needs, check_served, needs_of
 from tts.models.roles.role import JUDGE, ServedModel
 from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import RunConfig, recorded
 from tts.runs.folder import latest_config
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
-from tts.types import Problem, Sampling
+from tts.types import Completion, Problem, Sampling
 from tts.workers.killable_processes import Workers
 
 MOST_SAMPLES = 64  # of one rehearsal
@@ -42,8 +43,9 @@ async def preflight(
     verifiers: Mapping[str, Verifier],
     models: Mapping[str, Sampling],
     target: Target,
+    place: _Served,
     run: Limits = Limits(),
-) -> None:
+) -> Needs:
     """Run each strategy once on a synthetic model, in virtual time: a parameter out of range, a foreign await, or a
     model that the run does not have is found before a token is spent. A strategy that takes longer than the bounds of
     this module is not run to its end: whatever it has shown by then counts.
@@ -51,13 +53,20 @@ async def preflight(
     Args:
         models: name in the run -> sampling of its requests.
         target: says whether the run may execute programs.
+        place: where the models are.
         run: limits of the run, which need the prices or FLOPs of the models that are asked.
 
-    Raises: UsageError (BudgetTooSmall where the limits of a part hold nothing), ForeignAwait; StrategyCrashed for a
+    Returns: what the run needs of its models beyond text.
+    Raises: UsageError (BudgetTooSmall where the limits of a part hold nothing, CapabilityMissing for a model that is
+        known not to give what the run needs), ForeignAwait; StrategyCrashed for a
         plugin that says itself what a model replies to its prompts (`tts.plugins.rehearsal`), and cannot read that;
         KeyboardInterrupt if this thread was asked to stop meanwhile.
     """
-    await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, target, run))
+    measured: list[Request] = []
+    await beside_others(partial(_rehearse, cells, problem, resolve, costs, verifiers, models, target, run, measured))
+    needs = needs_of(verifiers, measured, place.verifier)
+    check_served(needs, place.served)
+    return needs
 
 
 def _rehearse(
@@ -69,14 +78,23 @@ def _rehearse(
     models: Mapping[str, Sampling],
     target: Target,
     run: Limits,
+    measured: list[Request],
 ) -> None:
     from tts.clusters.virtual.simulated import SimulatedCluster, SyntheticWorld
+
+    class Noting(SyntheticWorld):
+        """A synthetic model that notes what was to be measured."""
+
+        def complete(self, request: Request) -> tuple[float, Completion]:
+            if request.measure:
+                measured.append(request)
+            return super().complete(request)
 
     found: list[Result] = []
     with Workers() as workers:
         for cell in {f"{cell.spec} {cell.allocator}": cell for cell in cells}.values():
             text = rehearsal([cell.spec], resolve)
-            world = SyntheticWorld(lambda prompt: 0.5, lambda prompt: "1", tokens=8, text=text)
+            world = Noting(lambda prompt: 0.5, lambda prompt: "1", tokens=8, text=text)
             scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,

@@ -92,9 +92,9 @@ async def asolve(
         models = samplings_of(backend, sampling, verifiers, [cell], [problem], costs)
         check_models([spec], models, resolve)
         check_budgets([cell], [problem], costs, models[SOLVER], Limits(), resolve)
-        await preflight([cell], problem, resolve, costs, verifiers, models, target)
+        needs = await preflight([cell], problem, resolve, costs, verifiers, models, target, backend)
         # The run has no budget beyond the share, which probes must not touch.
-        carrier = await backend.cluster(verifiers, may_probe=not share)
+        carrier = await backend.cluster(verifiers, may_probe=not share, needs=needs)
         plugins = plugin_digests([spec], resolve=resolve) if out else {}
         config = _config_of(problem, prompts, cell, models, backend, plugins)
         results: list[Result] = []

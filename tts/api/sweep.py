@@ -121,8 +121,8 @@ async def asweep(
         check_budgets(cells, listed, costs, models[SOLVER], run_limits, folder=fixed)
         if folder is not None:
             await task.hide(folder)
-        await preflight(cells, listed[0], part, costs, verifiers, models, target, run_limits)
-        carrier = await backend.cluster(verifiers)
+        needs = await preflight(cells, listed[0], part, costs, verifiers, models, target, backend, run_limits)
+        carrier = await backend.cluster(verifiers, needs=needs)
         journal = Journal(folder, config.model_dump(mode="json"), may_grow=True) if folder else NoJournal()
         try:
             adds = await _extended(journal, config, task, folder)

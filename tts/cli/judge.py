@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from tts.cli.options import RUN, Benchmark, Json, with_options
 from tts.cli.output import complain, print_json
-from tts.cli.values import arguments_of
+from tts.cli.values import arguments_of, named_numbers
 from tts.tasks.options import prompt_options
 
 _OPTIONS = tuple(name for name in RUN if name not in prompt_options())  # recorded candidates were asked already
@@ -125,3 +125,53 @@ def _show(result: Any, json: bool) -> None:
         say(out, f"finding out about the endpoints, charged at its most: {describe_cost(result.probed)}", 2)
     if result.pool is not None:
         say(out, f"scores: {result.pool}")
+
+
+@judge_app.command("report")
+def report(
+    recorded: Annotated[
+        Path, typer.Argument(help="Folder of `tts judge`, pool with scores, or run folder of a sweep.")
+    ],
+    judge: Annotated[
+        list[str] | None, typer.Option("--judge", "-j", help="Judge whose scores are studied; none: all. Repeatable.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--threshold",
+            help="Operating point of a judge, JUDGE=NUMBER; none: 0.5 for scores from 0 to 1, unknown for others.",
+        ),
+    ] = None,
+    benchmark: Benchmark = None,
+    pool_model: Annotated[
+        str | None, typer.Option("--pool-model", help="Model whose candidates count; none: all of the pool.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for judges.html, CSV, JSON and pictures; none: no files.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show how far each judge can be trusted: its scores beside the verdicts."""
+    from tts.api.judging.report import judge_report
+    from tts.process.console import console, say
+    from tts.reports.judges import shown_alpha, study_table
+
+    found = judge_report(
+        recorded,
+        judges=judge or (),
+        thresholds=named_numbers("--threshold", threshold),
+        benchmark=benchmark,
+        pool_model=pool_model,
+        out=out,
+    )
+    if json:
+        print_json({"study": found.study, "files": {name: str(path) for name, path in found.files.items()}})
+        return
+    shown = console()
+    shown.print(study_table(found.study, shown.width))
+    if found.study.alpha is not None:
+        say(shown, f"agreement of all judges in what they accept (Krippendorff): {shown_alpha(found.study)}", 2)
+    for note in found.study.notes:
+        say(shown, f"note: {note}", 2)
+    if "judges.html" in found.files:
+        say(shown, f"report: {found.files['judges.html']}")

@@ -119,6 +119,20 @@ def named_counts(given: list[str] | None) -> dict[str, float]:
     return found
 
 
+def named_numbers(flag: str, given: list[str] | None) -> dict[str, float]:
+    """The values of an option that takes NAME=NUMBER, by the name."""
+    from tts.errors import InvalidParameter
+
+    found = {}
+    for text in given or ():
+        name, _, number = text.rpartition("=")  # a name may have parameters
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise InvalidParameter(f"{flag} takes NAME=NUMBER, but got {text!r}") from None
+    return found
+
+
 def standard_input() -> str:
     """The whole of standard input, as text."""
     from tts.errors import InvalidParameter

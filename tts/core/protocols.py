@@ -49,7 +49,8 @@ class Judges(Protocol):
 # Scores a candidate without the reference answer; None abstains. A class of either shape may have these attributes:
 # `kind`, of its scores ("scale" where it has none); `candidate_logprobs`, how many alternatives per token have to be
 # recorded with a candidate (0); `in_worker`, whether `score` may be slow or hang, and therefore runs in a process that
-# can be killed (False).
+# can be killed (False); `reply_logprobs`, whether it reads the log-probabilities of the replies of the model that it
+# asks, and has no score without (False): a model that gives none is refused before anything is spent.
 Verifier = AsksModel | Computes | Judges
 
 
@@ -83,6 +84,11 @@ def is_in_worker(verifier: Verifier) -> bool:
 def logprobs_for(verifier: Verifier) -> int:
     """The number of alternatives per token that the verifier needs recorded with a candidate."""
     return int(getattr(verifier, "candidate_logprobs", 0))
+
+
+def needs_logprobs(verifier: Verifier) -> bool:
+    """Whether the verifier has no score where a model's replies come without log-probabilities."""
+    return bool(getattr(verifier, "reply_logprobs", False))
 
 
 def checked(score: object, name: str, kind: ScoreKind = "scale") -> Score:

@@ -79,8 +79,8 @@ class Shortage(Value, frozen=True):
 
 
 class Ends(Value, frozen=True):
-    """Counts of samples by their ends. A sample may be in several. A partial one, which was meant to be gone on with,
-    is not counted among others.
+    """Counts of samples by their ends. A sample may be in several. One that the strategy stopped, and a partial one,
+    which was meant to be gone on with, are not counted: they have no end of their own.
 
     Args:
         samples: those that came back.
@@ -102,9 +102,10 @@ class Ends(Value, frozen=True):
     @classmethod
     def of(cls, candidates: Sequence[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
         """Count these candidates; `answer` is the selected one."""
-        whole = [c for c in candidates if not c.partial] or candidates
+        ended = [c for c in candidates if c.completion.finish_reason != "cancelled"]
+        whole = [c for c in ended if not c.partial or c.completion.finish_reason == "content_filter"]
         answers = [c.answer for c in whole]
-        finishes = [c.completion.finish_reason for c in candidates]
+        finishes = [c.completion.finish_reason for c in whole]
         cut = [c.tokens for c in whole if c.completion.finish_reason == "length"] if "length" in finishes else []
         return cls(
             samples=len(answers),

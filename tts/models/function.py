@@ -12,7 +12,7 @@ import msgspec
 
 from tts.checks import shown
 from tts.core.actions import Request, prompt_bound
-from tts.errors import CallFailed, InvalidParameter, TTSError
+from tts.errors import CallFailed, CapabilityMissing, InvalidParameter, TTSError
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.plugins.given import is_coroutine_function
 from tts.types import Completion, Timing, Usage
@@ -32,7 +32,8 @@ class FunctionModel:
         function: gets a `tts.Request`: messages, sampling, seed, and text to continue. Its result comes whole:
             strategies that look at streams see no part of it before. An exception that is no TTSError is the failure of
             that request alone, and is not tried again; an EndpointError counts as a server's, with its retries. A
-            cancelled request cancels the coroutine.
+            cancelled request cancels the coroutine. One that gives numbers, too (`Run.measure`), says so by an
+            attribute `measures = True`, looks at `request.measure`, and returns them as JSON, rows of numbers.
     """
 
     def __init__(self, function: ModelFunction) -> None:
@@ -47,7 +48,14 @@ class FunctionModel:
         *,
         race: bool = False,
     ) -> Completion:
-        """Await the function. Raises: CallFailed for its exception, or a result of another kind; its own TTSErrors."""
+        """Await the function. Raises: CallFailed for its exception, or a result of another kind; its own TTSErrors;
+        CapabilityMissing for a measurement of a function that does not say that it measures."""
+        if request.measure and not measures(self._function):
+            raise CapabilityMissing(
+                f"the model, the function {self.name}, was to measure a text (request.measure), and has no attribute "
+                f"`measures = True` that would say that it gives numbers",
+                capability="measure",
+            )
         started_s = time.monotonic()
         builder.model, builder.seed = self.name, request.seed
         builder.max_tokens, builder.most_prompt = request.sampling.token_limit, prompt_bound(request)
@@ -112,6 +120,14 @@ def name_of(function: ModelFunction) -> str:
     while isinstance(inner, partial):
         inner = inner.func
     return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def measures(function: ModelFunction) -> bool:
+    """Whether the function gives numbers, too, as its attribute `measures` says."""
+    inner: object = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    return bool(getattr(inner, "measures", False))
 
 
 def asked_name(model: str | Path | ModelFunction | None) -> str | None:

@@ -36,8 +36,8 @@ class Outcome(Value, frozen=True):
         late_tokens: those that were decoded after the decision, before the cancellations had arrived.
         allocator: name of the allocator that divided the cell's budget; "" where each problem had a budget of its own.
             stopped: the allocator's reason for giving this problem no more; "" if the trial ended for another reason.
-        candidates: samples that came back; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts of
-            `Ends`, and `cut_at` is the length of the longest of those that were cut. None if they were not counted.
+        candidates: samples that came to an end; of these `cut`, `unanswered`, `refused` and `uncompared` are the counts
+            of `Ends`, and `cut_at` is the length of the longest of those that were cut. None if they were not counted.
         agreement: share of the samples that have the selected answer; None if there is none.
         error: the infrastructure's error, if that and not the model is the reason for a missing answer. Such an outcome
             is left out of accuracy and of all means, and counted apart.

@@ -237,7 +237,7 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
         unspent=short.left / short.budget if short else None,
         next_cost=short.asked / short.budget if short else None,
         next_action=short.action if short else "",
-        candidates=decided.samples,
+        candidates=decided.samples if ends is None else ends.samples,
         cut=None if ends is None else ends.cut,
         cut_at=None if ends is None else ends.cut_at,
         unanswered=None if ends is None else ends.unanswered,

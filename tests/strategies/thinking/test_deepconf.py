@@ -8,6 +8,7 @@ from samples import BROKEN, answers
 
 from tts.core.actions import Progressed
 from tts.core.budget import Limits
+from tts.core.result import Ends
 from tts.testing import Sample, ScriptedCluster, StrategyContract
 from tts.types import LogprobSummary
 
@@ -33,6 +34,7 @@ def test_a_trace_below_the_bar_is_stopped_half_way_and_does_not_vote():
     outcome = ScriptedCluster(script).run("deepconf:n=6,warmup=2,keep=1,window=10,consensus=1")
     assert outcome.result.answer == "8" and len(outcome.cancelled) == 3
     assert outcome.result.bill.total.tokens < 3 * 40 + 3 * 400
+    assert Ends.of(outcome.result.candidates, answer="8") == Ends(3, agreeing=2)
     pieces = [event for event in outcome.events if isinstance(event, Progressed)]
     assert len(pieces) == 3 and all(9.0 <= piece.confidence < 10.0 for piece in pieces)
 

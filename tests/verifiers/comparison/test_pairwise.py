@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tts.core.budget import Limits
+from tts.errors import InvalidParameter
 from tts.testing import Sample, ScriptedCluster, VerifierContract
 from tts.toolkit.prompts.pairs import AT_ONCE, REPAIR, comparison
 from tts.types import Completion, LogprobSummary, TokenLogprob
@@ -168,3 +169,11 @@ def test_a_parameter_out_of_range_is_refused_by_its_name(wrong) -> None:
     (name,) = wrong
     with pytest.raises(Exception, match=f"{name} must be at least"):
         Pairwise(**wrong)
+
+
+def test_without_the_swapped_order_a_judge_that_likes_the_first_place_has_its_way() -> None:
+    found, outcome = judged(["this", "that"], lambda a, b: "[[A]]", swapped=False)
+    assert [score.value for score in found] == [1.0, 0.0]
+    assert outcome.result.bill.verifier.samples == 1
+    with pytest.raises(InvalidParameter, match="swapped"):
+        Pairwise(swapped=False, consistent=True)

@@ -143,9 +143,9 @@ async def _carried_out(
     verifiers, cells = verifiers_of(specs, backend.verifier), cells_of(config, len(listed))
     models = samplings_of(backend, sampling, verifiers, cells, listed, costs, run_limits, earlier)
     config = RunConfig.checked(**base, **models_recorded(backend, models))
-    await preflight(cells, listed[0], part, costs, verifiers, models, target, run_limits)
+    needs = await preflight(cells, listed[0], part, costs, verifiers, models, target, backend, run_limits)
     session.given.clear()  # of the rehearsal
-    carrier = await backend.cluster(verifiers)
+    carrier = await backend.cluster(verifiers, needs=needs)
     journal = Journal(folder, config.model_dump(mode="json"), refeed=True, may_grow=True) if folder else NoJournal()
     results: dict[str, list[Result]] = {cell.id: [] for cell in cells}
     planned = len(cells) * len(listed)
@@ -282,8 +282,8 @@ async def _written(
     if folder is not None:
         write_judgements(folder, found.judgements)
         # Judgements have a file of their own, and the folder may be moved.
-        bare = msgspec.structs.replace(found, judgements=(), folder=None, pool=None)
-        write_atomically(folder / JUDGED, msgspec.json.encode(bare))
+        bare = msgspec.structs.replace(found, judgements=(), folder=None, pool=path and path.absolute())
+        write_atomically(folder / JUDGED, msgspec.json.encode(bare, enc_hook=str))
     return found
 
 

@@ -69,6 +69,8 @@ def _given(group: RecordedGroup, run: Run, verifier: str, order: int, before: Ma
             value=score.value,
             kind=score.kind,
             mass=score.mass,
+            verdicts=score.verdicts,
+            unread=score.unread,
             text=score.text,
         )
         for sample, candidate in zip(group.samples, group.candidates, strict=True)

@@ -43,7 +43,7 @@ from tts.models.openai.reading import OnProgress, Reader, Silence, Silences
 from tts.models.openai.short_requests import ShortRequests
 from tts.models.openai.transport import Connections, Exchange, Reply, TransportError, has_length, is_page, is_success
 from tts.models.wire.address import Address, place_of
-from tts.models.wire.capabilities import PREFILL_FORMS, SAYS_STOP, Cancellation, Capabilities, shows_tools
+from tts.models.wire.capabilities import PREFILL_FORMS, Cancellation, Capabilities, of_engine, shows_tools
 from tts.models.wire.endings import WITHOUT_FINISH, WITHOUT_STOP, Endings, normalise_finish
 from tts.models.wire.failures import broken, error_in_stream
 from tts.models.wire.keys import check_headers, checked_key
@@ -400,9 +400,8 @@ class OpenAIClient:
         self.identified = True
         listed = await self._short.list_models(self.model or "")
         self.contexts = contexts_of(listed)
-        engine, known = engine_of(listed), self.capabilities
-        says = SAYS_STOP.get(engine or "") if known.stop_reason is None else known.stop_reason
-        self.capabilities = msgspec.structs.replace(known, engine=engine or known.engine, stop_reason=says)
+        engine = engine_of(listed)
+        self.capabilities = of_engine(engine, self.capabilities)
         return tuple(model.id for model in listed), engine
 
     async def first_model(self) -> str:

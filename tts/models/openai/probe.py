@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tts.core.actions import PAGES, Request
-from tts.errors import BadResponse, EndpointError, RequestRejected
+from tts.errors import BadResponse, CapabilityMissing, EndpointError, RequestRejected
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.wire.capabilities import PREFILL_FORMS, Capabilities, PrefillForm, cancellation_of
 from tts.models.wire.endings import WITHOUT_STOP
@@ -27,6 +27,11 @@ _PROMPT = (Message("user", "Write one sentence about a random animal and a rando
 _COUNT = (Message("user", "Count from 1 to 9, with commas."),)
 _SHORT = Sampling(temperature=1.0, max_tokens=12, top_logprobs=2)
 _LONG_COUNT = (Message("user", "Count from 1 to 1000, one number a line, and write nothing else."),)
+_ONE_TOKEN = Request(  # `group`: an endpoint that refuses log-probabilities is not asked again without them
+    (Message("user", "Is 2 + 2 = 4? Reply with + or -."),),
+    Sampling(temperature=0.0, max_tokens=1, top_logprobs=10),
+    group=1,
+)
 _SPEED_TOKENS = 8  # by then the speed of a stream is known
 _LOOKS = 8  # after the first, which have to agree
 _LOOK_EVERY_S = 0.05
@@ -68,13 +73,44 @@ async def _measuring_pages(client: OpenAIClient) -> tuple[str, ...]:
     return tuple([page for page in PAGES if await _is_page(client, f"/{page}")])
 
 
-async def _is_page(client: OpenAIClient, path: str) -> bool:
-    """Whether a page is there that takes a POST: it refuses a GET by its method, and is not missing."""
+async def has_page(client: OpenAIClient, page: str) -> bool | None:
+    """Whether a server measures texts by this page, which costs nothing to find out: False where the page is missing or
+    refuses to; None where neither is said."""
+    return await _is_page(client, f"/{page}")
+
+
+async def _is_page(client: OpenAIClient, path: str) -> bool | None:
+    """Whether a page is there that takes a POST: it refuses a GET by its method, and is not missing (404, or 501 of
+    llama.cpp). None where the server says neither."""
     try:
         await client.get(path)
     except EndpointError as error:
-        return error.facts.get("status") == 405
+        return {405: True, 404: False, 501: False}.get(error.facts.get("status", 0))
     return False
+
+
+async def gives_logprobs(client: OpenAIClient, may_spend: Callable[[Request], bool]) -> bool | None:
+    """Whether replies come with log-probabilities; None where that is not known, and may not be found out with one
+    request for one token, or the server does not answer it.
+
+    Args:
+        may_spend: called before a request leaves, to charge it; False forbids it.
+    """
+    known = client.capabilities.logprobs
+    if known is not None or not may_spend(_ONE_TOKEN):
+        return known
+    try:
+        completion = await client.complete(_ONE_TOKEN, CompletionBuilder())
+    except EndpointError:
+        return None
+    except CapabilityMissing:
+        found = False
+    else:
+        if not completion.text:
+            return None
+        found = completion.logprobs is not None
+    client.capabilities = msgspec.structs.replace(client.capabilities, logprobs=found)
+    return found
 
 
 async def _try_out(client: OpenAIClient, seen: Capabilities) -> Capabilities:

@@ -60,6 +60,7 @@ class ServedModel(Value, frozen=True):
         has_own_context: whether that is what the role says, and not its servers.
         sampling: as in `ModelRole`.
         embedded: whether the model is in process.
+        measures: whether it may give numbers (`Run.measure`); False where it is known to generate text alone.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ServedModel(Value, frozen=True):
     sampling: Mapping[str, Any] = {}
     embedded: bool = False
     has_own_context: bool = False
+    measures: bool | None = None
 
     def applied(self, sampling: Sampling) -> Sampling:
         """The run's sampling with the role's fields where the run's is the default."""

@@ -11,7 +11,7 @@ import msgspec
 
 from tts.core.actions import SOLVER
 from tts.errors import EndpointError, ModelNotFound
-from tts.models.function import FunctionModel, name_of
+from tts.models.function import FunctionModel, measures, name_of
 from tts.models.options import Target, target_options
 from tts.models.roles.resolving import NO_KEY
 from tts.models.roles.role import ModelRole, ServedModel, Server
@@ -71,7 +71,8 @@ class Opener:
         concurrency = self._target["concurrency"]
         if callable(role.model):
             name = name_of(role.model)
-            return OpenRole(FunctionModel(role.model), _served(role, name, None), concurrency)
+            served = msgspec.structs.replace(_served(role, name, None), measures=measures(role.model))
+            return OpenRole(FunctionModel(role.model), served, concurrency)
         engine, asked, servers = None, role.model, role.servers
         if not servers:
             from tts.models.embedded import suited
@@ -109,7 +110,9 @@ class Opener:
 
         target, embedded = self._target, engine is not None
         # What the model in process can do is known; servers are asked when it matters.
-        can = Capabilities(engine="llamacpp", prefill=True, prefill_form="trailing_assistant", stop_reason=True)
+        can = Capabilities(
+            engine="llamacpp", prefill=True, prefill_form="trailing_assistant", stop_reason=True, logprobs=True
+        )
         client = OpenAIClient(
             server.url,
             model=model,
@@ -132,7 +135,9 @@ def _served(
     role: ModelRole, name: str, context_tokens: int | None, engine: EmbeddedServer | None = None
 ) -> ServedModel:
     own = role.context_tokens
-    return ServedModel(name, own or context_tokens, role.sampling, engine is not None, own is not None)
+    in_process = engine is not None
+    measures = False if in_process else None
+    return ServedModel(name, own or context_tokens, role.sampling, in_process, own is not None, measures)
 
 
 def _before_probes(target: Target) -> Cancellation:

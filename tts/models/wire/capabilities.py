@@ -70,6 +70,17 @@ PREFILL_FORMS: Mapping[str, PrefillForm] = {
 SAYS_STOP: Mapping[str, bool] = {"vllm": True, "sglang": True, "llamacpp": True, "ollama": False}
 
 
+# Whether each engine gives log-probabilities of alternatives, unless it is told not to (others are not known to).
+GIVES_LOGPROBS: Mapping[str, bool] = {"vllm": True, "sglang": True, "llamacpp": True}
+
+
+def of_engine(engine: str | None, known: Capabilities) -> Capabilities:
+    """What is known of an endpoint, with what its engine's name says where nothing else is."""
+    says = SAYS_STOP.get(engine or "") if known.stop_reason is None else known.stop_reason
+    shown = GIVES_LOGPROBS.get(engine or "") if known.logprobs is None else known.logprobs
+    return msgspec.structs.replace(known, engine=engine or known.engine, stop_reason=says, logprobs=shown)
+
+
 class _Template(msgspec.Struct):
     supports_tools: bool | None = None
 

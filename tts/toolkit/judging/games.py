@@ -72,10 +72,16 @@ def pairs(places: Sequence[int], pivots: int) -> Iterator[tuple[int, int]]:
 
 
 async def played(
-    run: Run, texts: Sequence[str], play: Play, *, pivots: int = 0, joined: Joined = lambda *games: games
+    run: Run,
+    texts: Sequence[str],
+    play: Play,
+    *,
+    pivots: int = 0,
+    swapped: bool = True,
+    joined: Joined = lambda *games: games,
 ) -> list[Tally]:
-    """The games of several solutions, each pair in both orders; one pair of texts is played once, however many
-    solutions have them. An empty solution takes no part.
+    """The games of several solutions, each pair in both orders, or, without `swapped`, as they are given; one pair of
+    texts is played once, however many solutions have them. An empty solution takes no part.
 
     A pair of which the budget holds one order only has no game: it would count the judge's bias towards a position.
     """
@@ -83,6 +89,8 @@ async def played(
     found = [*pairs([i for i, text in enumerate(texts) if text], pivots)]
 
     async def pair(one: str, two: str) -> tuple[tuple[str, str], list[Game]]:
+        if not swapped:
+            return (one, two), [*await play(one, two)]
         orders = await _both_orders(run, play, one, two)
         return (one, two), [game for first, second in orders for game in joined(first, second)]
 

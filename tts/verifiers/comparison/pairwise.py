@@ -36,6 +36,8 @@ class Pairwise:
         expected: whether a game's value is the expectation of the verdict, P(A) + P(C) / 2 from log-probabilities,
             where the three labels hold half of the probability there; else it is that of the text.
         consistent: whether two games with swapped order that disagree are two ties, and one without the other is none.
+        swapped: whether each pair is shown in the other order, too; without it, `tts judge --orders 2` shows them
+            in the other order in a pass of its own, and `tts judge report` compares the two.
         pivots: number of solutions, the first ones, that all others are compared with; 0: all pairs.
         max_tokens: of a comparison.
         model: name of the judging model in the cluster; None is the generating one.
@@ -51,6 +53,7 @@ class Pairwise:
         reasons: bool = True,
         expected: bool = False,
         consistent: bool = False,
+        swapped: bool = True,
         pivots: int = 0,
         max_tokens: int = 512,
         model: str | None = None,
@@ -58,10 +61,12 @@ class Pairwise:
         require(games >= 1, "games", "at least 1", games)
         require(pivots >= 0, "pivots", "at least 0", pivots)
         require(max_tokens >= 1, "max_tokens", "at least 1", max_tokens)
+        require(swapped or not consistent, "swapped", "true where consistent is, which compares two orders", swapped)
         self.games = games
         self.reasons = reasons
         self.expected = expected
         self.consistent = consistent
+        self.swapped = swapped
         self.pivots = pivots
         self.max_tokens = max_tokens
         self.model = model
@@ -74,7 +79,7 @@ class Pairwise:
 
         texts = [shown(candidate.text) for candidate in candidates]
         joined = _agreed if self.consistent else _both
-        tallies = await played(run, texts, play, pivots=self.pivots, joined=joined)
+        tallies = await played(run, texts, play, pivots=self.pivots, swapped=self.swapped, joined=joined)
         return scores(tallies, texts, self.name, self.kind)
 
     async def _games(self, problem: str, a: str, b: str, run: Run) -> list[Game]:

@@ -34,6 +34,7 @@ class PRM:
 
     name = "prm"
     kind: ScoreKind = "probability"
+    reply_logprobs = True
 
     def __init__(self, *, aggregate: str = "last", model: str | None = None) -> None:
         check_aggregate(aggregate)

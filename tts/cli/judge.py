@@ -146,6 +146,10 @@ def report(
     pool_model: Annotated[
         str | None, typer.Option("--pool-model", help="Model whose candidates count; none: all of the pool.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option("--calibrate", help="Map of scores to chances that is fitted and saved: isotonic or platt."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for judges.html, CSV, JSON and pictures; none: no files.")
     ] = None,
@@ -162,10 +166,17 @@ def report(
         thresholds=named_numbers("--threshold", threshold),
         benchmark=benchmark,
         pool_model=pool_model,
+        calibrate=calibrate,
         out=out,
     )
     if json:
-        print_json({"study": found.study, "files": {name: str(path) for name, path in found.files.items()}})
+        print_json(
+            {
+                "study": found.study,
+                "calibrations": found.calibrations,
+                "files": {name: str(path) for name, path in found.files.items()},
+            }
+        )
         return
     shown = console()
     shown.print(study_table(found.study, shown.width))
@@ -173,5 +184,10 @@ def report(
         say(shown, f"agreement of all judges in what they accept (Krippendorff): {shown_alpha(found.study)}", 2)
     for note in found.study.notes:
         say(shown, f"note: {note}", 2)
+    for name, fit in found.calibrations.items():
+        before, after = ("unknown" if error is None else f"{error:.3f}" for error in fit.error)
+        say(shown, f"{name}, {fit.method}: calibration error {before}, and {after} on problems held out", 2)
+    if "calibration.json" in found.files:
+        say(shown, f"use it: verifier=calibrated(of=JUDGE,file={found.files['calibration.json']})", 2)
     if "judges.html" in found.files:
         say(shown, f"report: {found.files['judges.html']}")

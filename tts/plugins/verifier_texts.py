@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tts.core.addresses import beside, call_of, called, check_address, is_call
@@ -38,6 +39,13 @@ def normal_text(text: str, owner: str = "") -> str:
     except TTSError:
         return called(name, given)
     return called(name, {key: value for key, value in values.items() if not _equal(value, known[key].default)})
+
+
+def seen_from_anywhere(text: str) -> str:
+    """The text of a verifier that a user wrote as a part of another's, with a whole path in place of a relative one."""
+    name, params = call_of(text)
+    where, _, attribute = name.rpartition(":")
+    return called(f"{Path(where).absolute()}:{attribute}", params) if where.endswith(".py") else text
 
 
 def is_name_alone(value: Any) -> bool:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
+from tts.analysis.judges.fitting import calibrated
 from tts.analysis.judges.pairs import JudgedCandidate
 from tts.analysis.judges.study import JudgeFacts, JudgeStudy, study_judges
 from tts.api.arguments import as_folder
@@ -14,23 +17,25 @@ from tts.api.judging.source import Source
 from tts.api.load import aload
 from tts.api.results import Judged
 from tts.api.sync import synchronous
-from tts.errors import BadPool, PoolLacks, unknown_name
+from tts.errors import BadPool, InvalidParameter, PoolLacks, unknown_name
 from tts.pools.parquet import read_pool
 from tts.pools.pool import UNKNOWN, Pool
 from tts.runs.config import RunConfig
-from tts.runs.folder import latest_config
+from tts.runs.folder import latest_config, write_atomically
 from tts.runs.judgements import JUDGED, Judgement
+from tts.toolkit.calibration.maps import Calibration, Calibrations
 from tts.types import Value
 
 Scores = Mapping[str, Sequence[tuple[tuple[float | None, ...], ...]]]  # by judge: of each row, by order
 
 
 class JudgeFindings(Value, frozen=True):
-    """The result of `judge_report`: the study, what it is of, and the report's files by name."""
+    """The result of `judge_report`: the study, what it is of, the report's files by name, and the calibrations."""
 
     study: JudgeStudy
     facts: Mapping[str, object]
     files: Mapping[str, Path] = {}
+    calibrations: Mapping[str, Calibration] = {}
 
     @property
     def judges(self) -> Sequence[object]:
@@ -45,6 +50,7 @@ async def ajudge_report(
     thresholds: Mapping[str, float] | None = None,
     benchmark: str | None = None,
     pool_model: str | None = None,
+    calibrate: str | None = None,
     out: str | Path | None = None,
 ) -> JudgeFindings:
     """How far judges can be trusted: their scores beside the verdicts of recorded candidates.
@@ -55,6 +61,8 @@ async def ajudge_report(
         judges: whose scores are studied; none: all.
         thresholds: judge -> its operating point; none: 1/2 for scores in [0, 1], unknown for others.
         benchmark, pool_model: whose candidates count, of a pool of several.
+        calibrate: `isotonic` or `platt`: fit each judge's scores to the verdicts, and write the maps into
+            `calibration.json` of `out`, for `verifier=calibrated(of=JUDGE,file=...)`.
         out: folder for `judges.html`, CSV, JSON and pictures; None writes nothing.
 
     Raises: PoolLacks for a pool without scores; UnknownName; BadPool, RunError; MissingExtra without the extra
@@ -70,7 +78,9 @@ async def ajudge_report(
     for name in thresholds or {}:
         if name not in chosen:
             raise unknown_name("judge", name, chosen)
-    study = study_judges({name: _candidates(pool, rows, keep) for name, rows in chosen.items()}, facts, thresholds)
+    candidates = {name: _candidates(pool, rows, keep) for name, rows in chosen.items()}
+    study = study_judges(candidates, facts, thresholds)
+    maps = {} if calibrate is None else _calibrations(candidates, calibrate)
     shown: dict[str, object] = {
         "title": "How far judges can be trusted",
         "candidates of": pool.name,
@@ -80,13 +90,31 @@ async def ajudge_report(
         shown["judged in"] = str(judged.folder)
     folder = as_folder(out)
     if folder is None:
-        return JudgeFindings(study, shown)
+        return JudgeFindings(study, shown, {}, maps)
     from tts.reports.judges import write_study
 
-    return JudgeFindings(study, shown, write_study(folder, study, shown))
+    files = write_study(folder, study, shown)
+    if maps:
+        files["calibration.json"] = folder / "calibration.json"
+        write_atomically(files["calibration.json"], msgspec.json.format(msgspec.json.encode(Calibrations(maps))))
+    return JudgeFindings(study, shown, files, maps)
 
 
 judge_report = synchronous(ajudge_report)
+
+
+def _calibrations(candidates: Mapping[str, Sequence[JudgedCandidate]], method: str) -> dict[str, Calibration]:
+    """The maps of those judges that have scores of right and wrong candidates. Raises: InvalidParameter where none
+    has; UnknownName for the method."""
+    found, why = {}, None
+    for name, some in candidates.items():
+        try:
+            found[name] = calibrated(some, method)
+        except InvalidParameter as error:
+            why = InvalidParameter(f"{name}: {error.message}", name="calibrate")
+    if why is not None and not found:
+        raise why
+    return found
 
 
 async def _judged(recorded: str | Path | Pool) -> Judged | None:
@@ -156,7 +184,7 @@ def _chosen(scores: Scores, names: Sequence[str], pool: str) -> Scores:
     return {name: scores[name] for name in names or scores}
 
 
-def _mask(pool: Pool, benchmark: str | None, model: str | None) -> np.ndarray:
+def _mask(pool: Pool, benchmark: str | None, model: str | None) -> NDArray[np.bool_]:
     keep = pool.sound.copy()
     if benchmark is not None:
         keep &= pool.benchmark.codes == pool.benchmark.code(benchmark, "benchmark")
@@ -166,7 +194,7 @@ def _mask(pool: Pool, benchmark: str | None, model: str | None) -> np.ndarray:
 
 
 def _candidates(
-    pool: Pool, scores: Sequence[tuple[tuple[float | None, ...], ...]], keep: np.ndarray
+    pool: Pool, scores: Sequence[tuple[tuple[float | None, ...], ...]], keep: NDArray[np.bool_]
 ) -> list[JudgedCandidate]:
     several = len(pool.benchmark.present) > 1
     return [

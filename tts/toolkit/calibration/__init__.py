@@ -1,0 +1,1 @@
+"""Scores turned into chances to be right: fitted to labelled scores, kept as data."""

@@ -1,0 +1,1 @@
+"""Verifiers whose scores are turned into chances to be right."""

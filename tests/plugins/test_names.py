@@ -379,7 +379,7 @@ def test_a_strategy_and_its_verifier_may_both_be_in_files(checks, plugin):
         ("my_cheques.py:Mine", InvalidParameter, "my_cheques.py is not a file here"),
         ("my_cheques:Mine", InvalidParameter, "my_cheques cannot be imported: ModuleNotFoundError"),
         ("my_checks", UnknownName, "unknown verifier 'my_checks'"),
-        ("judgement", UnknownName, "Did you mean 'judge'?"),
+        ("judg", UnknownName, "Did you mean 'judge'?"),
     ],
 )
 def test_a_verifier_that_cannot_be_used_says_which_and_why(checks, name, error, message):

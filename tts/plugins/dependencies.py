@@ -11,16 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from tts.core.addresses import canonical, owner_of
+from tts.core.addresses import call_of, canonical, owner_of
 from tts.core.protocols import Strategy, Verifier
-from tts.errors import InvalidParameter, unknown_model
-from tts.plugins.names import ALLOCATIONS, FUNCTIONS, allocator, built_in, strategy
+from tts.errors import InvalidParameter, TTSError, unknown_model
+from tts.plugins.names import ALLOCATIONS, FUNCTIONS, allocator, built_in, strategy, verifier_named
 from tts.plugins.parts import Verifiers
 from tts.plugins.signatures import Parameter, parameters, says_strategy, says_verifier
 from tts.plugins.sources import digest_of, digests
 from tts.plugins.spec import parse_specs
 from tts.plugins.verifier_parameters import bare, verifiers_in
-from tts.plugins.verifiers import verifier
+from tts.plugins.verifiers import parameters_of, verifier
 from tts.types import StrategySpec
 
 
@@ -39,7 +39,10 @@ def plugin_digests(
     Raises: InvalidParameter for a file that is not there.
     """
     specs, allocators = [*with_parts(specs, resolve or strategy)], list(allocators)
-    names = [*(spec.name for spec in (*specs, *allocators)), *map(bare, verifier_names(specs, resolve or strategy))]
+    names = [
+        *(spec.name for spec in (*specs, *allocators)),
+        *map(bare, _with_inner(verifier_names(specs, resolve or strategy))),
+    ]
     files = {name.rpartition(":")[0] for name in names if ".py:" in name}
     given = FUNCTIONS.get()
     found = {name: digest_of(given[name]) for name in names if name in given}
@@ -60,8 +63,10 @@ def plugin_digests(
 def verifiers_of(
     specs: Iterable[StrategySpec], model: str | None = None, resolve: Callable[[str], Strategy] = strategy
 ) -> dict[str, Verifier]:
-    """The verifiers that these specs and their parts name, defaults included. Raises as `verifier`."""
-    return Verifiers({name: verifier(name, model) for name in dict.fromkeys(verifier_names(specs, resolve))}, model)
+    """The verifiers that these specs and their parts name, defaults included, and those that these verifiers name.
+    Raises as `verifier`."""
+    names = _with_inner(verifier_names(specs, resolve))
+    return Verifiers({name: verifier(name, model) for name in names}, model)
 
 
 def with_parts(
@@ -96,6 +101,20 @@ def verifier_names(specs: Iterable[StrategySpec], resolve: Callable[[str], Strat
         owner = owner_of(spec.name, function)
         for parameter in parameters(function):
             yield from map(canonical, verifiers_in(parameter, spec.params, owner))
+
+
+def _with_inner(names: Iterable[str]) -> list[str]:
+    """Add to these verifiers those that their parameters name. Each once."""
+    found = [*dict.fromkeys(names)]
+    for name in found:  # which grows meanwhile
+        try:
+            known = parameters_of(bare(name), verifier_named(bare(name)))
+        except TTSError:  # a recorded score; who makes the verifier says what is wrong
+            continue
+        owner, given = bare(name).rpartition(":")[0], call_of(name)[1]
+        inner = [canonical(each) for parameter in known.values() for each in verifiers_in(parameter, given, owner)]
+        found += [each for each in dict.fromkeys(inner) if each not in found]
+    return found
 
 
 def check_models(

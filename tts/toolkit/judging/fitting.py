@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tts.core.trials.context import Run
 
-LEFT_OUT = "\n[...]\n"
+LEFT_OUT = " [...] "  # in one line: a step stays one
 TRIES = 6  # counts of one prompt: each leaves out what was too much by the last
 LEAST = 40  # characters of a solution at each end: with less of it there is nothing to judge
 

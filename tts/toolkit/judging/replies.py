@@ -28,8 +28,11 @@ async def replies(
     """Ask a judge `n` times. A reply that `read` cannot read is asked for once more, in the same chat, by `repair`
     ("": it is not); what cannot be read then is unread, and no verdict of any kind.
 
+    What is asked at a temperature of 0 is asked once in a run (`Run.once`), however many games or cells need it; of
+    other questions, those who ask again want other replies.
+
     Args:
-        sampling: as of `Run.ask`.
+        sampling: as of `Run.ask`, `temperature` among it.
 
     Raises: BudgetExhausted or AllFailed where not a single reply came.
     """
@@ -45,8 +48,12 @@ async def replies(
             return Read(None, reply)
         return Read(read(again), again)
 
-    came = await run.ask(prompt, n=n, **sampling)
-    return await run.gather(*map(repaired, came))
+    async def asked() -> list[Read[T]]:
+        return await run.gather(*map(repaired, await run.ask(prompt, n=n, **sampling)))
+
+    if sampling["temperature"]:
+        return await asked()
+    return await run.once(("a judge's replies", prompt, repair, n, *sorted(map(str, sampling.items()))), asked)
 
 
 def temperature_of(times: int) -> float:

@@ -286,7 +286,8 @@ def _ended(request: Request, builder: CompletionBuilder) -> Completion:
         raise broken(ENDPOINT, builder.tokens, "aborted the request")
     if builder.finish == "error":
         raise error_in_stream("finish reason 'error'", ENDPOINT, builder.tokens)
-    if not (builder.text or request.continue_from or request.sampling.stop):
+    may_be_empty = request.continue_from or request.sampling.stop or request.sampling.max_tokens == 1
+    if not (builder.text or may_be_empty):
         raise BadResponse(
             f"{ENDPOINT}: {builder.model} gave an empty completion (finish reason {builder.finish!r}).",
             endpoint=ENDPOINT,

@@ -73,7 +73,8 @@ class Request(Value, frozen=True):
         schema: a JSON schema that the text should meet; a server that cannot be held to it is not.
         every: tokens between two of these events, at the least; 0: `PROGRESS_TOKENS`.
         tools: those that the model may ask for; the endpoint must be able to, or the request fails.
-        group: consecutive tokens whose mean confidence is followed as the text comes; 0: none are.
+        group: consecutive tokens whose mean confidence is followed as the text comes; 0: none are. The endpoint must
+            give log-probabilities, or the cluster refuses.
         below: the confidence of a group below which the only `Progressed` event comes; None: they come by `every`.
         step: whether the text is to go on from where a stop string ends it; the endpoint must be able to, and say which
             one did, or the cluster refuses.

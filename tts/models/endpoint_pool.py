@@ -190,7 +190,8 @@ class EndpointPool:
                 try:
                     return await self._run(endpoint, request, ask, builder, on_progress)
                 except CapabilityMissing:  # it was not sent
-                    self._cannot_continue.add(endpoint)
+                    if group.continues or request.step:
+                        self._cannot_continue.add(endpoint)
                     ask.failed.add(endpoint)
                     if not self._may_serve(ask):
                         raise

@@ -14,6 +14,7 @@ from tts.core.budget import Limits
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.errors import CapabilityMissing
 from tts.models.cost_model import CostModel
 from tts.plugins.parts import part
 from tts.plugins.spec import parse_specs
@@ -173,11 +174,11 @@ def test_right_prefixes_are_told_from_wrong_ones_as_well_as_the_replies_tell_the
     assert sum(pairs) / len(pairs) == pytest.approx(99 / 144)
 
 
-def test_a_server_that_refuses_log_probabilities_is_named_and_nothing_is_voted_on() -> None:
+def test_a_server_that_refuses_log_probabilities_is_named_and_not_asked_again_without() -> None:
     with FakeEngine(arithmetic(), rejects=("logprobs", "top_logprobs")) as engine:
-        result = tts.solve("What is 2 + 2?", "best_of_n:n=2,verifier=prm", base_url=engine.base_url).result
-    assert result.error is not None and result.error.type == "CapabilityMissing"
-    assert "fake replied without log-probabilities" in result.error.message and result.selected is None
+        with pytest.raises(CapabilityMissing, match=r"a verifier such as prm.*gives no log-probabilities"):
+            tts.solve("What is 2 + 2?", "best_of_n:n=2,verifier=prm", base_url=engine.base_url)
+        assert not any(request["max_tokens"] == 1 and "logprobs" not in request for request in engine.requests)
 
 
 @pytest.fixture

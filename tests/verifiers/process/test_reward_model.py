@@ -100,7 +100,7 @@ def test_another_number_of_rows_than_steps_ends_the_trial_and_says_how_to_serve_
     _, _, outcome = judged(["a\nb"], lambda _: rows)
     error = outcome.result.error
     assert error.type == "CapabilityMissing"
-    assert f"the model prm gave {len(rows)} rows of numbers for 2 steps" in error.message
+    assert f"the model prm gave {len(rows)} rows of numbers for a text of 2 lines" in error.message
     assert '"step_tag_id": ID' in error.message
 
 
@@ -158,7 +158,7 @@ def test_a_run_without_the_role_is_refused_before_anything_is_spent() -> None:
 
 
 def test_a_server_that_only_generates_says_what_is_missing() -> None:
-    missing = r"has no /pooling: a reward model is served by `vllm serve"
+    missing = r"the role prm: .* has no /pooling, .*: a reward model is served by `vllm serve"
     with FakeEngine(arithmetic()) as engine, pytest.raises(tts.TTSError, match=missing):
         solved(engine, engine, "best_of_n:n=2,verifier=reward_model")
 

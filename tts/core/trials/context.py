@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import msgspec
 
 from tts.checks import as_text
-from tts.core.actions import (
-    PROGRESS_TOKENS,
-    Add,
-    End,
-    Recall,
-    Recalled,
-    Request,
-    Work,
-)
+from tts.core.actions import PROGRESS_TOKENS, Add, End, Recall, Recalled, Request, Work
 from tts.core.addresses import owner_of
 from tts.core.budget import Limits, Remaining
 from tts.core.memory import Sums, memory_amounts, memory_key
@@ -180,6 +172,7 @@ class Run:
         continue_from: Candidate | str | None = None,
         model: str | None = None,
         tools: Tools = (),
+        logprobs: bool = False,
         **sampling: Any,
     ) -> list[Completion]:
         """Ask a model for what helps to decide: a critique, a comparison, a plan. It is never a candidate, never votes,
@@ -189,13 +182,15 @@ class Run:
             schema: a JSON schema (draft 2020-12) that each reply must meet; the server is held to it where it can be,
                 and a reply that does not meet it is asked for once more. The value is then in `Completion.parsed`.
             continue_from: as `generate`; the completion's text is what comes after it.
+            logprobs: whether replies are of no use without log-probabilities (`top_logprobs=`): a server that refuses
+                them is refused with CapabilityMissing, before it decodes anything.
 
         The other arguments, and what is left out of the list, as `generate`.
         Raises: as `generate`; AllFailed where no reply meets the schema; InvalidParameter for what is no JSON schema.
         """
         helper = Run(self._trial, self._scope.helper())
         request = request_of(helper, prompt, system, continue_from, sampling, model, tools)
-        return await ask(helper, request, n, schema)
+        return await ask(helper, request, n, schema, logprobs)
 
     async def measure(
         self, prompt: Turns, *, page: str = "pooling", model: str | None = None, **sampling: Any

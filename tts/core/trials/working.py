@@ -27,8 +27,12 @@ EXECUTE = "tts.workers.programs:executed"
 MOST_PROGRAM_S = 600.0
 
 
-async def ask(helper: Run, request: Request, n: int | None, schema: Mapping[str, Any] | None) -> list[Completion]:
+async def ask(
+    helper: Run, request: Request, n: int | None, schema: Mapping[str, Any] | None, logprobs: bool
+) -> list[Completion]:
     """See `Run.ask`; `helper` is the run in the scope of what only helps to decide."""
+    if logprobs:
+        request = msgspec.structs.replace(request, group=1)
     if schema is None:
         return [candidate.completion for candidate in await helper._sampled(request, n)]
     from tts.core.trials.schemas import check_schema, meeting  # 40 ms to import, which few strategies need

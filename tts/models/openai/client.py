@@ -364,6 +364,7 @@ class OpenAIClient:
             self._chunking.learn(builder.tokens, builder.chunks)
         finish = _finish_of(builder, builder.finish)
         may_be_empty = request.continue_from or request.sampling.stop or builder.tool_calls or finish in _WITHOUT_TEXT
+        may_be_empty = may_be_empty or request.sampling.max_tokens == 1  # the model's only token was the end
         if finish == "length" and not builder.chunks:
             if not builder.tokens:
                 raise self._errors.no_room(request.sampling.token_limit)

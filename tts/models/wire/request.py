@@ -57,13 +57,13 @@ def body_of(request: Request, model: str, api: Api, capabilities: Capabilities) 
 
 
 def check_followed(request: Request, left_out: Collection[str], capabilities: Capabilities) -> None:
-    """Check that the confidence that a request follows can come. Raises: CapabilityMissing, where the endpoint refuses
-    log-probabilities or is known to give none."""
+    """Check that the log-probabilities that a request needs can come. Raises: CapabilityMissing, where the endpoint
+    refuses them or is known to give none."""
     if request.group and ("logprobs" in left_out or capabilities.logprobs is False):
         raise CapabilityMissing(
-            "this strategy follows the model's confidence (run.streaming(group=...)), and the endpoint gives no "
-            "log-probabilities of alternatives. vLLM, SGLang and llama.cpp do; `tts doctor` shows what an endpoint can "
-            "do.",
+            "this run reads the model's confidence (a verifier such as prm, or run.streaming(group=...)), and the "
+            "endpoint gives no log-probabilities of alternatives. vLLM, SGLang and llama.cpp do; `tts doctor` shows "
+            "what an endpoint can do.",
             capability="logprobs",
             engine=capabilities.engine,
         )

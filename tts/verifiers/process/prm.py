@@ -49,7 +49,7 @@ class PRM:
 
         async def replied(prefix: str) -> tuple[str, Completion]:
             prompt = last_step(problem.prompt, prefix)
-            (reply,) = await run.once((self.name, prompt), partial(run.ask, prompt, **SAMPLING))
+            (reply,) = await run.once((self.name, prompt), partial(run.ask, prompt, logprobs=True, **SAMPLING))
             return prefix, reply
 
         chains = [replied(prefix) for prefix in dict.fromkeys(needed)]
@@ -58,8 +58,9 @@ class PRM:
         return [self._score([found.get(prefix, (None, None)) for prefix in all]) for all in prefixes]
 
     def _read(self, reply: Completion) -> tuple[float | None, float]:
-        """P(+), None without enough label mass, and that mass."""
-        if reply.text and reply.logprobs is None:
+        """P(+), None without enough label mass, and that mass. Log-probabilities that were no numbers have been noted
+        as left out."""
+        if reply.text and reply.logprobs is None and "logprobs" not in reply.downgrades:
             raise CapabilityMissing(
                 f"the verifier {self.name} reads probabilities, but {reply.model or 'the model'} replied without "
                 f"log-probabilities: `tts doctor` shows whether a server gives them; genrm does without",

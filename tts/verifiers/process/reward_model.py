@@ -135,9 +135,9 @@ class RewardModel:
             return [None] * len(steps)
         if len(found) != len(steps):
             raise CapabilityMissing(
-                f"the model {self.role} gave {len(found)} rows of numbers for {len(steps)} steps, of which each must "
-                f"have one: vLLM gives a row for each step's end where it is served with --pooler-config "
-                f'\'{{"tok_pooling_type": "STEP", "step_tag_id": ID}}\', ID being the token that ends a step',
+                f"the model {self.role} gave {len(found)} rows of numbers for a text of {len(steps)} lines, of which "
+                f"each is a step and must have one: vLLM gives a row for each step's end where it is served with "
+                f'--pooler-config \'{{"tok_pooling_type": "STEP", "step_tag_id": ID}}\', ID being the token at its end',
                 model=self.role,
             )
         return [self._value(row) for row in found]

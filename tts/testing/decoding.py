@@ -296,6 +296,8 @@ class Generation:
             event = multiline(event)
         elif self._misbehave is Misbehaviour.COMMENTS:
             event = b": keep-alive\n\n" + event
+        elif self._misbehave is Misbehaviour.REPEATED:
+            event += event
         self.connection.queue(event)
 
 

@@ -31,6 +31,7 @@ class Misbehaviour(StrEnum):
     SILENCE = "headers, and then nothing"
     SILENCE_MIDWAY = "silence in the middle of the stream"
     RESET = "connection reset"
+    REPEATED = "every event comes twice"
     LETTERS = "each chunk is one character, not a token"
     FINISH_EVERYWHERE = "a finish reason with every chunk"
     IGNORES_MAX_TOKENS = "decodes past max_tokens"

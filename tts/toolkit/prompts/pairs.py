@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
-from tts.answers.extract import without_thinking
 from tts.toolkit.pairwise import Decision
 from tts.toolkit.prompts.solutions import shown
 from tts.toolkit.prompts.verdicts import verdict
@@ -28,7 +25,6 @@ Solution B:
 
 Which solution is better? Reply with [[A]] or [[B]] alone, or with [[C]] for a tie. Give no reasons."""
 REPAIR = "No verdict can be read from that. Reply with [[A]] or [[B]] alone, or with [[C]] for a tie."
-_FIRST = re.compile(r"\s*\[\[ ?([ABC]) ?\]\]")
 _DECISIONS: dict[str | None, Decision] = {"A": "A>B", "B": "B>A", "C": "A=B"}
 
 
@@ -40,9 +36,3 @@ def comparison(problem: str, a: str, b: str, template: str = COMPARE) -> str:
 def decision(reply: str) -> Decision | None:
     """The decision of a reply, A and B as they stood in its prompt; None where it has none."""
     return _DECISIONS.get(verdict(reply))
-
-
-def first_decision(reply: str) -> Decision | None:
-    """The decision that begins a reply to `AT_ONCE`; None where none does."""
-    found = _FIRST.match(without_thinking(reply) or "")
-    return _DECISIONS[found[1]] if found else None

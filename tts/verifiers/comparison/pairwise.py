@@ -11,7 +11,7 @@ from tts.toolkit.judging.games import Game, played, scores
 from tts.toolkit.judging.replies import Read, replies, temperature_of
 from tts.toolkit.labels import ENOUGH_MASS, masses
 from tts.toolkit.pairwise import Decision
-from tts.toolkit.prompts.pairs import AT_ONCE, COMPARE, REPAIR, comparison, decision, first_decision
+from tts.toolkit.prompts.pairs import AT_ONCE, COMPARE, REPAIR, comparison, decision
 from tts.toolkit.prompts.solutions import shown
 from tts.types import Candidate, Completion, Problem, Score, ScoreKind
 
@@ -103,7 +103,7 @@ class Pairwise:
         return [self._game(one.value, one.completion, found.left_out) for one in came]
 
     def _decision(self, reply: Completion) -> Decision | None:
-        return decision(reply.text) or (None if self.reasons else first_decision(reply.text))
+        return decision(reply.text)
 
     def _game(self, said: Decision | None, reply: Completion, left_out: int) -> Game:
         if said is None:

@@ -40,7 +40,7 @@ class JudgeLM:
 
     Zhu et al. (2023), JudgeLM, arXiv:2310.17631: scores first, then reasons; swapped order; reference support and drop.
     More than two solutions are all paired, or each with the pivots. Of equal solutions nothing is asked, and they have
-    no score of one another.
+    no score of one another. A solution without a score is an abstention.
     Differences from the paper: an unreadable reply is asked for once more, and then counted, in place of scores of -1;
     both orders are asked at judging, in place of swapped data in training; so is the drop of the reference.
 

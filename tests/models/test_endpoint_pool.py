@@ -857,3 +857,21 @@ def test_where_all_endpoints_answer_with_garbage_that_is_the_error_and_no_outage
         return [await settled(endpoints.complete(ask(f"{i} + 1"), CompletionBuilder())) for i in range(9)]
 
     assert {type(error) for error in virtual_time.run(main())} == {errors.BadResponse}
+
+
+def test_an_endpoint_without_log_probabilities_answers_what_needs_none_and_still_continues_texts() -> None:
+    with ExitStack() as stack:
+        (silent,) = engines(stack, lambda _: FIVE, rejects=("logprobs", "top_logprobs"))
+        (telling,) = engines(stack, lambda _: FIVE)
+        reads = msgspec.structs.replace(ask(), sampling=Sampling(max_tokens=8, top_logprobs=2), group=1)
+
+        async def main() -> None:
+            async with pool([silent.base_url, telling.base_url]) as endpoints:
+                read = [await endpoints.complete(reads, CompletionBuilder()) for _ in range(4)]
+                assert all(completion.logprobs for completion in read)
+                going_on = (ask(f"{n}?", continue_from="It is") for n in range(6))
+                await asyncio.gather(*(endpoints.complete(one, CompletionBuilder()) for one in going_on))
+
+        asyncio.run(main())
+        assert {request["messages"][-1]["content"] for request in silent.requests} >= {"It is"}
+        assert not any(request.get("max_tokens") == 8 and "logprobs" not in request for request in silent.requests)

@@ -6,8 +6,10 @@ import pytest
 
 from tts import Candidate, Limits, Problem, Run
 from tts.core.actions import Request
+from tts.core.trials.seeds import once_path
 from tts.errors import ServerFailed
 from tts.testing import Outcome, Sample, ScriptedCluster
+from tts.types import Message
 
 
 def ran(strategy: Any, script: Any = None, **how: Any) -> Outcome:
@@ -35,6 +37,14 @@ def test_chains_at_the_same_time_and_later_ones_have_one_value_that_was_paid_onc
     outcome = ran(strategy)
     assert opinions(outcome) == 2
     assert outcome.result.bill.verifier.samples == 2
+
+
+def test_samples_have_keys_by_the_name_of_the_coroutine_where_it_is_the_same_in_any_process() -> None:
+    assert once_path((None, ("prm", 1, (Message("user", "a"),)))) == once_path(
+        (None, ("prm", 1, (Message("user", "a"),)))
+    )
+    assert once_path(("a", "b")) != once_path(("ab",)) != once_path(("a", "c"))
+    assert once_path(object()) is once_path(("a", frozenset("ab"))) is None
 
 
 def test_a_value_is_of_the_model_that_was_asked() -> None:

@@ -1317,6 +1317,34 @@ def test_a_strategy_that_verifies_on_after_its_budget_is_spent_is_told_so(monkey
     assert trial.done and trial.result.error is None and trial.result.answer == "7" and len(tries) == 6
 
 
+@pytest.mark.parametrize("together", [1, 30])
+def test_a_strategy_that_asks_on_in_chains_is_told_so_and_chains_side_by_side_are_one_ask(
+    monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(tts.core.trials.trial, "MOST_REFUSALS", 5)
+    rounds: list[int] = []
+
+    async def chain(run: Run) -> bool:
+        try:
+            await run.generate()
+        except BudgetExhausted:
+            return False
+        return True
+
+    async def strategy(problem: Problem, run: Run) -> Candidate:
+        await run.generate()
+        while True:
+            rounds.append(1)
+            async with run.race(*(chain(run) for _ in range(together))) as done:
+                async for _ in done:
+                    pass
+
+    trial = trial_of(strategy, share=Limits(samples=1))
+    trial.tell(done(ids(trial.start())[0]))
+    error = trial.result.error
+    assert error is not None and "asked on after 10 refusals" in error.message and len(rounds) == 11
+
+
 def test_a_race_that_the_budget_cut_says_so_though_it_was_left_before_all_had_come() -> None:
     async def strategy(problem: Problem, run: Run) -> Candidate:
         async with run.finishing(n=2) as samples:

@@ -1,5 +1,6 @@
 """Calibrations: worked examples, and what every fit keeps to."""
 
+import itertools
 from math import log
 
 import pytest
@@ -10,7 +11,6 @@ from tts.errors import InvalidParameter, UnknownName
 from tts.toolkit.calibration.isotonic import interpolated, pool_adjacent_violators
 from tts.toolkit.calibration.maps import Calibration, fitted
 from tts.toolkit.calibration.platt import logistic, platt_scaling
-import itertools
 
 LABELLED = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=40).filter(
     lambda some: len({right for _, right in some}) == 2

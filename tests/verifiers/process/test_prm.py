@@ -218,6 +218,9 @@ class Lines:
 
     def complete(self, request: Request) -> tuple[float, Completion]:
         draw, asked = Random(request.seed), request.messages[-1].content
+        if request.measure:
+            self.questions.append(asked)
+            return draw.random(), Completion("[[0.5]]", usage=Usage(1, 0))
         if "Is its last step right?" in asked:
             self.questions.append(asked)
             return draw.random(), Completion("+", usage=Usage(1, 1), logprobs=says(0.9))
@@ -228,13 +231,14 @@ class Lines:
         return draw.random(), Completion(f"line {draw.randrange(3)}\nAnswer: {draw.randrange(3)}", usage=Usage(1, 1))
 
 
+VERIFIERS = ("prm", "prm(aggregate=min)", "reward_model(convention=skywork)")
 cells = st.one_of(
     st.integers(1, 6).map(lambda n: f"best_of_n:n={n},verifier=V"),
     st.integers(2, 6).map(lambda n: f"beam_search:n={n},m=2,verifier=V"),
 )
 
 
-@given(texts=st.lists(cells, min_size=1, max_size=4, unique=True), name=st.sampled_from(["prm", "prm(aggregate=min)"]))
+@given(texts=st.lists(cells, min_size=1, max_size=4, unique=True), name=st.sampled_from(VERIFIERS))
 @settings(max_examples=25, deadline=None)
 def test_cells_of_a_run_pay_for_a_question_about_a_sample_once_whatever_their_n(texts: list[str], name: str) -> None:
     specs = [spec for text in texts for spec in parse_specs(text.replace("V", name))]

@@ -44,8 +44,8 @@ KINDS = (
     ),
     Kind("Sudoku", "reasoning-gym:mini_sudoku?size={size}&seed={seed}", "genrm", False),
 )
-DIRECT = ("majority_vote:n=1,2,3,4,6,8,16", "best_of_n:verifier={check},n=2,3,4,6,8,16")
-SEARCH = ("ab_mcts:verifier={check},n=2,3,4,6,8,16", "sequential_revision:chains=1,rounds=1,2,3,4")
+DIRECT = ("majority_vote:n=1,2,3,4,6,8", "best_of_n:verifier={check},n=1,2,4,6,8")
+SEARCH = ("ab_mcts:verifier={check},n=1,2,4,6,8", "sequential_revision:chains=1,rounds=1,2,3,4")
 THOUGHT = ("single", "majority_vote:n=2,4")
 
 

@@ -7,6 +7,7 @@ one list share samples.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,7 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 import tts
-from tts.intervals import Interval
+from tts.intervals import Interval, mean_interval
 from tts.runs.outcomes import Outcome
 
 IN_FLIGHT = 400  # requests, of each process that asks a server
@@ -62,6 +63,10 @@ def _swept(asked: Asked, server: Mapping[str, Any]) -> Cells:
     cells: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in result.outcomes:
         cells[f"{outcome.strategy}:{outcome.params}"].append(outcome)
+    for name, found in cells.items():
+        print(
+            f"{name}: {points(mean_interval(right(found)))} at {tokens(found):.0f} tokens", file=sys.stderr, flush=True
+        )
     return dict(cells)
 
 

@@ -129,7 +129,13 @@ def _row(members: Sequence[Outcome], graded: Mapping[str, Sequence[float]]) -> R
         refused=_over(sum, [o.refused for o in members]),
         uncompared=_over(sum, [o.uncompared for o in members]),
         agreement=_mean([o.agreement for o in sound if o.agreement is not None]),
+        unended=sum(_is_unended(o) for o in sound),
     )
+
+
+def _is_unended(o: Outcome) -> bool:
+    """Whether its texts had begun, and none came to its end; where that was not counted, they are taken to have."""
+    return o.answer is None and o.cut is not None and not o.candidates and o.tokens > 0 and not o.exhausted
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -191,6 +197,12 @@ def warnings_of(rows: Sequence[Row], *, recorded: bool = False) -> list[str]:
     if downgrades:
         found.append(without_parameters(downgrades))
     found += _sample_warnings(rows, recorded)
+    found += [
+        f"{r.name}: no text of {r.unended} of {r.problems * r.seeds} trials came to its end, so that they have no "
+        f"answer: give the search more depth, or its steps more tokens"
+        for r in rows
+        if r.unended
+    ]
     found += [
         f"{r.name}: {100 * r.abstained:.0f} % of its verifications gave no score"
         + ("; it chose by majority instead" if r.abstained == 1 else "")

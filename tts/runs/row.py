@@ -29,6 +29,7 @@ class Row(Value, frozen=True):
         ties: the strategies from which a row on the frontier of `tokens` is not distinguishable.
         candidates, cut, unanswered, refused, uncompared: as in `Outcome`, summed; cut_at: the most.
         agreement: as in `Outcome`, the mean: it needs no reference answers.
+        unended: number of trials without an answer in which no text came to its end, though their budget had not ended.
     """
 
     cell: str
@@ -73,6 +74,7 @@ class Row(Value, frozen=True):
     short: int = 0
     candidates: int = 0
     steps: float | None = None
+    unended: int = 0
     cut: int | None = None
     cut_at: int | None = None
     unanswered: int | None = None

@@ -9,6 +9,7 @@ import pytest
 import tts
 import tts.testing.decoding
 from tts.errors import CapabilityMissing
+from tts.reports.summary import warnings_of
 from tts.testing import FakeEngine, Misbehaviour, Reply
 
 STEPS = ("beam_search:n=4,m=2,depth=4", "mcts:n=2,m=2,depth=4", "rebase:n=4,depth=4")
@@ -108,3 +109,10 @@ def test_a_model_that_says_nothing_after_a_step_has_ended_there(text: str, engin
     engine.script = script(lines=("Answer: 4", ""))
     found = solved(text, engine)
     assert (found.result.error, found.answer) == (None, "4")
+
+
+def test_a_sweep_says_of_which_search_no_text_came_to_its_end(engine: FakeEngine, tmp_path: Any) -> None:
+    engine.script = script(lines=("same",) * 400)
+    swept = tts.sweep("arithmetic?size=2", [STEPS[0], "single"], base_url=engine.base_url, out=tmp_path, report=False)
+    (note,) = [note for note in warnings_of(swept.rows) if "came to its end" in note]
+    assert note.startswith(f"{STEPS[0]}: no text of 2 of 2 trials came to its end, so that they have no answer")

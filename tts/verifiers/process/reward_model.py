@@ -134,9 +134,10 @@ class RewardModel:
         if found is None:
             return [None] * len(steps)
         if len(found) != len(steps):
+            lines = "1 line" if len(steps) == 1 else f"{len(steps)} lines"
             raise CapabilityMissing(
-                f"the model {self.role} gave {len(found)} rows of numbers for a text of {len(steps)} lines, of which "
-                f"each is a step and must have one: vLLM gives a row for each step's end where it is served with "
+                f"the model {self.role} gave {len(found)} rows of numbers for a text of {lines}, of which each "
+                f"is a step and must have one: vLLM gives a row for each step's end where it is served with "
                 f'--pooler-config \'{{"tok_pooling_type": "STEP", "step_tag_id": ID}}\', ID being the token at its end',
                 model=self.role,
             )

@@ -9,7 +9,8 @@ from tts.core.actions import PROGRESS_TOKENS, Progressed, Request
 from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.openai.logprob_meter import mean_since
 
-_DIGITS = 6  # of a mean of log-probabilities, after the point: engines do not agree on more, and journals hold them
+_DIGITS = 6  # after the point, of a mean of log-probabilities and of seconds: engines do not agree on more of the one,
+# clocks do not have more of the other, and journals hold them
 
 
 class Watch:
@@ -81,7 +82,8 @@ class Watch:
         confidence = confidence if of_group is None else round(of_group, _DIGITS)
         piece, offset, tokens = text[self._length :], self._length, self._builder.tokens
         self._length, self._tokens, self._totals = len(text), tokens, totals
-        self._tell(Progressed(self._id, self._now(), piece, offset, tokens, logprob, confidence))
+        at_s = round(self._now(), _DIGITS)
+        self._tell(Progressed(self._id, at_s, piece, offset, tokens, logprob, confidence))
 
 
 def _mean(before: tuple[float, int], now: tuple[float, int]) -> float | None:

@@ -13,6 +13,8 @@ import msgspec
 from tts.core.actions import PROGRESS_TOKENS, Progressed, Request
 from tts.types import Completion, LogprobSummary
 
+_DIGITS = 6  # of means, after the point, as in a live run
+
 
 def drawn_groups(completion: Completion, request: Request) -> list[float]:
     """The confidence of each whole group of `request.group` tokens, drawn from the request's seed, with the
@@ -77,10 +79,11 @@ def _piecewise(
     spread = whole.minimum / whole.mean if whole.mean else 1.0
     reach = min(0.5, (spread - 1) / (spread + 1))  # the largest is then at most `spread` times the mean
     weights = [draw.uniform(1 - reach, 1 + reach) for _ in counts]
-    means = [whole.mean * share for share in _of_mean_1(weights, counts)]
+    means = [round(whole.mean * share, _DIGITS) for share in _of_mean_1(weights, counts)]
     if whole.confidence is None:
         return means, unknown
-    return means, [whole.confidence * share for share in _of_mean_1([1 / weight for weight in weights], counts)]
+    shares = _of_mean_1([1 / weight for weight in weights], counts)
+    return means, [round(whole.confidence * share, _DIGITS) for share in shares]
 
 
 def _of_mean_1(weights: Sequence[float], counts: Sequence[int]) -> list[float]:

@@ -1,7 +1,7 @@
 """Runs that older programs left in the middle are read and taken up.
 
 tests/data/journals has one of each version since 3: `swept` below, cut inside a line, by the programs of commits
-bd53c1b (version 3) and b1d2925 (version 4, before the move into folders).
+bd53c1b (version 3), b1d2925 (version 4, before the move into folders) and 8702c64 and what followed it (version 5).
 """
 
 import json
@@ -39,7 +39,7 @@ def answers(result: tts.SweepResult) -> dict[tuple[str, str], tuple[str | None, 
     return {(outcome.problem_id, outcome.strategy): (outcome.answer, outcome.correct) for outcome in result.outcomes}
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.mark.parametrize("version", [3, 4, 5])
 def test_a_run_of_an_older_program_is_taken_up_and_only_what_is_missing_is_asked_for(
     version: int, tmp_path: Path
 ) -> None:

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
 from tts.core.journal.pieces import PieceReader, PieceWriter
-from tts.core.journal.records import VERSION, ChecksumChain, Granted, Header, Record, Rest, decode
+from tts.core.journal.records import VERSION, ChecksumChain, Granted, Header, Piece, Record, Rest, decode
 from tts.errors import InvalidParameter, JournalCorrupt, JournalLocked, RunError, StorageFull
 from tts.tasks import file_limits
 from tts.tasks.file_limits import TooLarge, lines
@@ -111,7 +111,7 @@ class _Samples:
             for place in self._places.get(problem, ()):
                 file.seek(place)
                 record = decode(file.readline(), place)
-                if not isinstance(record, Rest):  # a watched sample, which has no share key
+                if not isinstance(record, Rest | Piece):  # a watched sample, which has no share key
                     yield record
 
     def _found(self) -> dict[str, array[int]]:
@@ -168,10 +168,11 @@ class Journal:
         try:
             self._lock()
             self.torn = self._repair()
+            self._size = self._file.seek(0, os.SEEK_END)
             self._chain = ChecksumChain()
             self.history = read_history(self.path, self._chain, refeed=refeed)
             if self.history.config is None:
-                if self._file.seek(0, os.SEEK_END):
+                if self._size:
                     raise JournalCorrupt(f"{self.path} does not begin with a header: it is not a tts journal")
                 self.write([Header(VERSION, program(), config)])
                 for changed in (folder, *(path.parent for path in missing)):
@@ -179,7 +180,7 @@ class Journal:
             else:
                 if not may_grow:
                     self.history.check(config)
-                if not self._chain.sealed:  # an older program's: lines from here on have checksums
+                if self.history.version < VERSION:  # an older program's, which cannot read all lines from here on
                     self.write([Header(VERSION, program(), self.history.config)])
         except BaseException:
             self._file.close()
@@ -196,15 +197,16 @@ class Journal:
         self._raise_unsynced()
         if self._failed is not None:
             raise _storage_error(self.path, self._failed)
+        if not records:
+            return
         chain = self._chain.copy()
         try:
-            data = b"".join([chain.written(self._pieces.shortened(record)) for record in records])
+            data = b"".join([chain.written(self._pieces.shortened(record, chain.lines + 1)) for record in records])
         except InvalidParameter:
             self._pieces = PieceWriter()  # it knows of pieces that are not written
             raise
         if not data:
             return
-        size = self._file.seek(0, os.SEEK_END)
         try:
             view = memoryview(data)
             while view:
@@ -212,9 +214,10 @@ class Journal:
         except OSError as error:
             self._failed = error
             with contextlib.suppress(OSError):  # what stays is a torn last line
-                self._file.truncate(size)
+                self._file.truncate(self._size)
             raise _storage_error(self.path, error) from None
         self._chain = chain
+        self._size += len(data)
         self._dirty.set()
 
     def extend(self, config: Mapping[str, Any]) -> None:

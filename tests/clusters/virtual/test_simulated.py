@@ -58,14 +58,14 @@ def test_the_log_probabilities_of_a_stream_s_pieces_have_the_mean_of_the_whole(k
         whole = ends[id].logprobs
         counts = [b.tokens - a for a, b in zip([0, *(e.tokens for e in own)], own, strict=False)]
         mean = sum(e.mean_logprob * n for e, n in zip(own, counts, strict=True)) / sum(counts)
-        assert abs(mean - whole.mean) < 1e-9
-        assert all(whole.minimum - 1e-9 <= e.mean_logprob <= 0 for e in own)
+        assert abs(mean - whole.mean) < 1e-6  # six digits, as in a live run
+        assert all(whole.minimum - 1e-6 <= e.mean_logprob <= 0 for e in own)
         confidence = sum(e.confidence * n for e, n in zip(own, counts, strict=True)) / sum(counts)
-        assert abs(confidence - whole.confidence) < 1e-9 and all(e.confidence > 0 for e in own)
+        assert abs(confidence - whole.confidence) < 1e-6 and all(e.confidence > 0 for e in own)
         assert counts[:-1] == [16] * (len(counts) - 1) and 0 < counts[-1] <= 16
         assert "".join(e.text for e in own) == ends[id].text
-    many = [e.mean_logprob for own in pieces.values() if len(own) > 1 for e in own]
-    assert len(set(many)) == len(many)  # a rule that stops at the least certain piece has pieces to tell apart
+        # A rule that stops at the least certain piece has pieces to tell apart.
+        assert len(own) == 1 or len({e.mean_logprob for e in own}) > 1
 
 
 def test_who_asks_for_no_log_probabilities_is_shown_none():

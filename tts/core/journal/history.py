@@ -97,6 +97,7 @@ class History:
         self.lost: set[str] = set()
         self.bounded: dict[str, int] = {}
         self.rate = 0.0
+        self.version = VERSION
         self.hedged: dict[str, Cost] = {}
         self.allotted: dict[str, set[str]] = {}  # by trial
         self.stopped: dict[str, str] = {}
@@ -133,6 +134,7 @@ class History:
                         f"read: resume it with {record.program}, or choose another folder",
                         version=record.version,
                     )
+                self.version = record.version
                 self.configs.append(record.config)
             case Opened():
                 self.cells.setdefault(cell_of(record.trial))

@@ -4,7 +4,8 @@ THE LAW: an event is in the journal before anything acts on it, and a grant befo
 paid for is on disk; an action that was granted and never ended was in flight when the run died, and is booked as lost
 at its upper bound, because the server's part of it is unknown.
 
-One JSON object a line, its kind in `type`, its number in `line`. The first line is the `Header`; a later one says what
+One JSON object a line, its kind in `type`, its number in `line` (a `Piece`, of which there are many, has neither). The
+first line is the `Header`; a later one says what
 the run is from there on: another program version, or more cells and problems. `crc` is the CRC-32 of all lines so far:
 a line that was changed, left out, doubled or moved since is found by its number. A version that this program does not
 know is refused; an unknown field is ignored, so that a newer minor version can be read.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, final
 from zlib import crc32
 
 import msgspec
@@ -40,8 +41,9 @@ from tts.core.result import Bill, Ends, Shortage
 from tts.errors import InvalidParameter, JournalCorrupt
 from tts.types import Completion, Cost, ErrorInfo, StrategySpec, ToolCall, Usage, Value
 
-VERSION = 4
-READABLE = (2, 3, 4)  # version 3 adds the decisions of allocators, version 4 numbers and checksums
+VERSION = 5
+READABLE = (2, 3, 4, 5)  # 3 adds the decisions of allocators, 4 numbers and checksums, 5 short pieces of watched texts
+_SEALED = 4  # the first version with checksums
 TRIAL_KEY = {"trial": "search"}  # the key that journals have for a trial since their first version
 MOST_DEPTH = 64  # of lists in lists, in the value that a function in a worker returned
 _SEAL = len(b',"crc":"00000000"}\n')
@@ -180,6 +182,28 @@ class Rest(Value, frozen=True, tag="rest"):
     after: int
 
 
+@final
+class Piece(msgspec.Struct, frozen=True, array_like=True):
+    """A further piece of a watched action, in few bytes: it goes on where the piece before it ended.
+
+    Args:
+        first: the number of the line that has the first piece of this try.
+        at_s, text, mean_logprob, confidence: as in `Progressed`.
+        tokens: those beyond the piece before it.
+    """
+
+    first: int
+    at_s: float
+    text: str
+    tokens: int
+    mean_logprob: float | None
+    confidence: float | None
+
+
+class _PieceLine(msgspec.Struct):
+    p: Piece
+
+
 Record = (
     Header
     | Opened
@@ -204,9 +228,11 @@ Record = (
     | Refused
     | Progressed
 )
-Line = Record | Rest
+Line = Record | Rest | Piece
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Line)
+_decoder = msgspec.json.Decoder(Record | Rest)
+_PIECE = b'{"p":'  # how the line of a piece begins
+_decode_piece = msgspec.json.Decoder(_PieceLine).decode
 _decode_event = msgspec.json.Decoder(Event).decode
 _UNWRITABLE = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 _UNREADABLE = (ValueError, RecursionError, msgspec.MsgspecError)
@@ -218,15 +244,19 @@ def encode(record: Line) -> bytes:
     Raises: InvalidParameter for a value that JSON cannot hold.
     """
     try:
+        if type(record) is Piece:
+            return b"%b%b}\n" % (_PIECE, _encoder.encode(record))
         return _encoder.encode(record) + b"\n"
     except _UNWRITABLE as error:
-        kind = type(record).__struct_config__.tag
+        kind = type(record).__struct_config__.tag or "piece"
         raise InvalidParameter(f"a journal cannot hold this {kind} record: {error}", record=shown(record)) from None
 
 
 def decode(line: bytes, number: int) -> Line:
     """Decode a line. Raises: JournalCorrupt with the line number."""
     try:
+        if line.startswith(_PIECE):
+            return _decode_piece(line).p
         record: Line = _decoder.decode(line)
     except _UNREADABLE as error:
         raise JournalCorrupt(f"journal line {number} cannot be read: {error}", line=number) from None
@@ -273,7 +303,9 @@ class ChecksumChain:
     def written(self, record: Line) -> bytes:
         """Encode a record as the next line. Raises: InvalidParameter for a value that JSON cannot hold."""
         self.lines += 1
-        body = b'%b,"line":%d' % (encode(record)[:-2], self.lines)
+        body = encode(record)[:-2]
+        if type(record) is not Piece:
+            body = b'%b,"line":%d' % (body, self.lines)
         self._checksum = crc32(body, self._checksum)
         self.sealed = True
         return b'%b,"crc":"%08x"}\n' % (body, self._checksum)
@@ -292,7 +324,7 @@ class ChecksumChain:
             raise self._broken(body)
         self._checksum = crc32(line, self._checksum)
         record = decode(line, self.lines)
-        if isinstance(record, Header) and record.version == VERSION:
+        if isinstance(record, Header) and _SEALED <= record.version <= VERSION:
             raise self._broken(body)
         return record
 

@@ -278,11 +278,11 @@ class Streaming(_Sampling):
     async def __anext__(self) -> Update:
         while self.pending:
             event, ask = await self.next()
-            self._note(event)
-            if isinstance(event, Progressed):
+            if type(event) is Progressed:
                 text = self._texts[event.id] = self._texts.get(event.id, "")[: event.offset] + event.text
                 whole = self._request.continue_from + text
                 return Update(event.id, whole, event.tokens, event.mean_logprob, None, event.confidence)
+            self._note(event)
             if isinstance(event, Finished | Cancelled):
                 self._candidates += 1
                 if isinstance(event, Cancelled):  # stopped on purpose: its partial text is what was wanted

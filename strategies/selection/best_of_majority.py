@@ -8,7 +8,7 @@ from tts.core.trials.context import Run
 from tts.selectors import Scores, heaviest, majority, value_of, whole
 from tts.toolkit.rankings.trust import Guard, Trust
 from tts.toolkit.sampling import sample_and_verify
-from tts.toolkit.votes import Equivalence, choose, equated
+from tts.toolkit.votes import Equivalence, choose
 from tts.types import Candidate, Problem
 
 
@@ -48,7 +48,7 @@ async def best_of_majority(
     guard = Guard(run, verifier, trust)
     run.fallback = guard.over(select)
     candidates = await sample_and_verify(run, verifier, n=n)
-    await guard.learn_from(await equated(run, candidates, equivalence))
+    await guard.learn_from(candidates, equivalence)
     return await choose(run, guard.over(select), candidates, equivalence)
 
 

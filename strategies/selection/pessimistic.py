@@ -8,7 +8,7 @@ from tts.core.trials.context import Run
 from tts.selectors import Scores, in_order, majority, whole
 from tts.toolkit.rankings.trust import Guard, Trust
 from tts.toolkit.sampling import sample_until
-from tts.toolkit.votes import Equivalence, choose, equated
+from tts.toolkit.votes import Equivalence, choose
 from tts.types import Candidate, Problem
 
 
@@ -48,7 +48,7 @@ async def pessimistic(
     def select(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
         found = whole(candidates)
         values = _pessimistic(_by_answer(found, scores), alpha)
-        best = max(values, key=values.__getitem__, default=None)
+        best = max(values, key=lambda answer: round(values[answer], 9), default=None)
         return next((c for c in found if best is not None and c.answer == best), None) or majority(candidates, scores)
 
     async def verified(_: Sequence[Candidate], latest: Sequence[Candidate]) -> bool:
@@ -62,7 +62,7 @@ async def pessimistic(
     else:
         candidates = await run.generate(n=n)
         await verified(candidates, candidates)
-    await guard.learn_from(await equated(run, candidates, equivalence))
+    await guard.learn_from(candidates, equivalence)
     return await choose(run, guard.over(select), candidates, equivalence)
 
 

@@ -7,7 +7,7 @@ from tts.core.trials.context import Run
 from tts.selectors import Scores, named
 from tts.toolkit.rankings.trust import Guard, Trust
 from tts.toolkit.sampling import sample_until
-from tts.toolkit.votes import Equivalence, choose, equated
+from tts.toolkit.votes import Equivalence, choose
 from tts.types import Candidate, Problem, Score
 
 
@@ -72,7 +72,7 @@ async def trust_or_escalate(
     else:
         candidates = await run.generate(n=n)
         await judged(candidates, candidates)
-    await guard.learn_from(await equated(run, candidates, equivalence), trusted)
+    await guard.learn_from(candidates, equivalence, trusted)
     return await choose(run, guard.over(select), candidates, equivalence)
 
 

@@ -24,6 +24,7 @@ async def no_thinking(
     Ma et al. (2025), arXiv:2504.09858, whose choice without a perfect verifier is a Borda vote by self-certainty, or
     the most confident (`selector=best_score`). Differences from the paper: the thought is in words of our own; an
     answer that is cut at the limit of tokens is not completed by force, and abstains unless it says what it is.
+    Blind trust: the verifier's scores decide, whatever the vote says.
 
     Args:
         n: number of answers; None spends the rest of the budget.

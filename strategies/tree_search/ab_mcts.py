@@ -35,6 +35,7 @@ async def ab_mcts(
     Differences from the paper: a model is shown the four answers above a node, oldest first; an answer without a score
     stays in the tree and counts for no choice; one whose revision failed is revised no more; `mixed` is computed on a
     grid instead of by Markov chains, and goes on in subtrees whose scores are all alike.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: number of answers; None spends the rest of the budget, on each answer and then on its score.

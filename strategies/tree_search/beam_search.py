@@ -31,6 +31,7 @@ async def beam_search(
     come; where m does not divide the width, the last prefix has fewer next steps; a prefix without a score ranks last,
     and of equals the first sampled is the better one; a prefix whose lookahead fails is scored by what came of it until
     then; where no next step comes, the solutions so far vote.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: prefixes side by side, and solutions at most.

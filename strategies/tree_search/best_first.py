@@ -28,6 +28,7 @@ async def best_first(
     the task; steps are sampled, never listed by one prompt, and of equal ones the first alone is gone on with; a prefix
     of which no next step comes is given up. Of prefixes of equal value the deepest, and of these the first sampled, is
     gone on with, so that a verifier which says the same of all leads to a solution; those without a value come last.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: steps that are sampled in all, at most; a solution of k steps takes m * k. None goes on until the budget

@@ -27,6 +27,7 @@ async def dvts(
     (2024), arXiv:2408.03314. Differences from the paper: every solution that a tree meets votes, not those beside its
     last step alone; a step without a score ranks last, and of equals the first sampled is the better one; a tree of
     which no next step comes has ended; with an open count trees grow one after the other.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: steps side by side, those of all trees; None grows trees until the budget ends.

@@ -37,6 +37,7 @@ async def mcts(
     Differences from the papers: nothing is trained; the prior of a step is its share of the `m` samples, so that equal
     ones are one node; a step is finished by one sample, not step by step; solutions, prefixes of which all next steps
     have ended, and those of which every next step failed, are not visited again.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: rollouts, each of which ends in a solution; None goes on until the budget ends.

@@ -36,6 +36,7 @@ async def particle_filter(
     variance; scores are kept within 0.001 and 0.999; a step without a score has even odds; a particle whose next step
     failed is left out until the next draw, and an iteration of which no particle is left is passed over; the answer is
     chosen among the solutions of all iterations.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: particles that are begun in all; None begins iterations until the budget ends.

@@ -31,6 +31,7 @@ async def rebase(
     Differences from the paper: numbers of next steps are rounded as in the authors' code, so that they add up (see
     `shares`); a prefix without a reward gets none, unless no prefix of its level has one; where no next step comes, the
     solutions so far vote.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: next steps of the first level, and solutions at most.

@@ -25,6 +25,7 @@ async def speculative_rejection(
     all together are of one size (there, of the memory of a GPU). Differences from the paper: n is set, not found from
     the memory; a text is asked for part by part, and a server reads what it has so far anew, or has it in its cache; a
     text without a score ranks last, and one of which no next part comes goes no further.
+    Blind trust: the verifier decides what is gone on with, whatever a vote would say.
 
     Args:
         n: texts at the start.

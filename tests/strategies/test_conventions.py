@@ -10,7 +10,7 @@ from tts.analysis.pool_study import study_pool
 from tts.api.replays import replay
 from tts.clusters.virtual import recorded
 from tts.errors import PoolLacks
-from tts.estimators import Grid, best_of, coverage, first_finishers, majority, shortest
+from tts.estimators import Grid, best_of, coverage, first_finishers, majority, majority_of_bests, pessimistic, shortest
 from tts.pools.pool import NO_ANSWER, Pool, Sample
 
 N = 4
@@ -23,6 +23,8 @@ CASES = {
     "first_finish:n=3,k=1": lambda grid: first_finishers(grid, [3], 1),
     "best_of_n:n=2,verifier=rm": lambda grid: best_of(grid, [2], "rm"),
     "best_of_n:n=2,verifier=rm,selector=weighted_majority": lambda grid: majority(grid, [2], score="rm"),
+    "best_of_majority:n=3,m=2,verifier=rm,trust=blind": lambda grid: majority_of_bests(grid, [3], "rm", m=2),
+    "pessimistic:n=3,verifier=rm,trust=blind": lambda grid: pessimistic(grid, [3], "rm"),
     "genrm:n=2,verifications=2,verifier=judge,selector=best_score": lambda grid: best_of(grid, [2], "judge"),
 }
 NOT_ASKED = object()
@@ -44,7 +46,7 @@ def samples(draw):
     scores = st.sampled_from([0.0, 0.5, 1.0, None, NOT_ASKED])
     rows = []
     for p in range(2):
-        asked = draw(st.lists(scores, min_size=N, max_size=N).filter(lambda s: sum(v is not NOT_ASKED for v in s) >= 2))
+        asked = draw(st.lists(scores, min_size=N, max_size=N).filter(lambda s: sum(v is not NOT_ASKED for v in s) >= 3))
         for i, score in enumerate(asked):
             answer = draw(st.sampled_from(["a", "b", "c", None]))
             rows.append(

@@ -73,3 +73,17 @@ def test_replays_and_estimators_give_the_published_votes_and_races(published):
         else:
             assert now == pytest.approx(before, abs=0.7)
     assert np.abs(np.array(replayed[:6]) - estimated).max() < 1.5
+
+
+def test_scores_that_prefer_wrong_solutions_are_told_from_those_that_pay():
+    """RewardMATH; `benchmarks/published/score_selection.py` has all scores, and the replays."""
+    import score_selection
+
+    from tts.analysis.selection import selection_of
+    from tts.estimators import Grid
+
+    grid = Grid.of(score_selection.reward_pool(POOLS))
+    found = {name: selection_of(grid, name, rules=("best_of",)) for name in ("internlm2", "chatgpt", "grm_gemma")}
+    assert [found[name].best is not None for name in found] == [True, False, False]
+    assert [round(100 * found[name].gains[0].accuracy, 1) for name in found] == [37.3, 10.0, 5.0]
+    assert found["grm_gemma"].fall is not None and found["internlm2"].fall is None

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from tts.analysis.frontier import Corner, Placed, Stretch, corners, stretches
+from tts.analysis.selection import selection_of
 from tts.errors import BadPool, MissingExtra
 from tts.estimators import Curve, Floats, Grid, Ints, best_of, coverage, majority, shorter_wins, shortest
 from tts.intervals import Interval, mean_interval
@@ -269,6 +270,10 @@ class _Study:
             if unpriced:
                 why = f"the tokens of a verification by {unpriced} were not recorded (--verifier-tokens gives them)"
                 self._note("Best-of without scoring", why)
+        for name in scored:
+            found = selection_of(grid, name, rules=("best_of",), seed=self._seed)
+            for warning in found.warnings() if found is not None else ():
+                self._note("Choosing by a score", warning)
         return curves + [self._scored(curve, name) for name in scored if (curve := self._best_of(name)) is not None]
 
     def _best_of(self, score: str) -> Curve | None:

@@ -165,6 +165,47 @@ def _measured_split(
     echo(f"options: --strategy {spec}")
 
 
+@advise_app.command("verifier")
+def verifier(
+    pool: PoolFile,
+    only: Verifier = None,
+    benchmark: Benchmark = None,
+    model: PoolModel = None,
+    json: Json = False,
+) -> None:
+    """Whether choosing by scores pays: best-of-n and other rules, against the plain vote of as many samples."""
+    from tts.analysis.selection import selection_of
+    from tts.api.replays import choose
+    from tts.errors import PoolLacks
+    from tts.estimators import Grid
+    from tts.pools.parquet import read_pool
+
+    chosen = choose(read_pool(pool), benchmark, model)
+    grid = Grid.of(chosen)
+    names = list(grid.scores) if only is None else [only]
+    found = [some for name in names if (some := selection_of(grid, name)) is not None]
+    if not found:
+        raise PoolLacks(f"{chosen.name} has no score of every problem: there is nothing to choose by")
+    best = max(found, key=lambda some: (some.best.accuracy if some.best is not None else 0.0, some.k))
+    if json:
+        print_json({"verifiers": found, "strategy": best.strategy})
+        return
+    for some in found:
+        plain = f"the vote of {some.k}" if some.voted else "one sample"
+        for gain in some.gains:
+            rule = gain.rule.replace("_", " ")
+            _say(
+                f"{some.score}, {rule} of {gain.k}: {100 * gain.accuracy:.1f} %, {points(gain.interval)} over {plain} "
+                f"({100 * some.vote:.1f} %)"
+            )
+        pays = some.best is not None
+        _say(f"{'' if pays else 'no evidence that '}verification by {some.score} pays")
+        for line in some.warnings():
+            _say(f"warning: {line}")
+    _say("the costs of verifications are not counted here: `tts advise split` weighs them")
+    echo(f"options: --strategy {shlex.quote(best.strategy)}")
+
+
 @advise_app.command("deadline")
 def deadline(
     pool: PoolFile,
@@ -237,7 +278,7 @@ def strategy(
     table = rules(fast=fast, exact_verifier=exact_verifier, judge=judge)
     situation = Situation(tokens, shorter_wins)
     if history is not None:
-        situation = _measured(history, benchmark, model, situation)
+        situation = _measured(history, benchmark, model, situation, judge)
     found = by_rule(situation, _tokens(budget), table)
     if json:
         print_json(found)
@@ -245,12 +286,19 @@ def strategy(
     _say(f"by the rule {found.rule!r} {found.why}")
     if fast or situation.shorter_wins is not None:
         _say(situation.on_races)
+    if situation.judge_pays is False:
+        _say(
+            f"no evidence that verification by {judge} pays on the samples of --history: `tts advise verifier` has more"
+        )
     _say("as published, not measured on this model and task")
     echo(f"options: --strategy {shlex.quote(found.strategy)}")
 
 
-def _measured(history: Path, benchmark: str | None, model: str | None, given: Situation) -> Situation:
-    """The situation that earlier samples show. Raises: InvalidParameter if it was given, too."""
+def _measured(
+    history: Path, benchmark: str | None, model: str | None, given: Situation, judge: str | None
+) -> Situation:
+    """The situation that earlier samples show, `judge`'s scores included. Raises: InvalidParameter if it was given,
+    too."""
     from tts.api.replays import choose
     from tts.errors import InvalidParameter
     from tts.planning.advice import situation_of
@@ -259,7 +307,7 @@ def _measured(history: Path, benchmark: str | None, model: str | None, given: Si
 
     if given != Situation():
         raise InvalidParameter("give --history, or --tokens-per-solution and --shorter-wins, which it measures")
-    return situation_of(choose(read_pool(history), benchmark, model))
+    return situation_of(choose(read_pool(history), benchmark, model), judge)
 
 
 def _tokens(budget: str) -> float:

@@ -103,11 +103,15 @@ def import_(
 @pool_app.command("info")
 def info(file: PoolFile, json: Json = False) -> None:
     """Show a pool's contents, and the questions that it can answer."""
+    import msgspec
+
+    from tts.analysis.selection import warnings_of
     from tts.pools.info import about, info_table
     from tts.pools.parquet import read_pool
     from tts.process.console import console, say
 
-    found = about(read_pool(file))
+    pool = read_pool(file)
+    found = msgspec.structs.replace(about(pool), warnings=tuple(warnings_of(pool)))
     if json:
         print_json(found)
         return
@@ -117,6 +121,8 @@ def info(file: PoolFile, json: Json = False) -> None:
         say(out, f"can: {line}", 2)
     for line in found.cannot:
         say(out, f"cannot: {line}", 2)
+    for line in found.warnings:
+        say(out, f"warning: {line}", 2)
 
 
 @pool_app.command("report")

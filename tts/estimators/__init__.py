@@ -26,7 +26,7 @@ from tts.estimators.closed_forms import all_right, best_of, coverage, longest, p
 from tts.estimators.curve import Curve, difference
 from tts.estimators.escalation import trust_threshold
 from tts.estimators.subsets import DRAWS, MOST_SUBSETS, MOST_TIES, none_of
-from tts.estimators.votes import first_finishers, majority, majority_of_bests
+from tts.estimators.votes import first_finishers, majority, majority_of_bests, pessimistic
 from tts.pools.grid import Floats, Grid, Ints
 from tts.toolkit.rankings.bradley_terry import Strength, bootstrapped, bradley_terry
 
@@ -51,6 +51,7 @@ __all__ = [
     "majority_of_bests",
     "none_of",
     "pass_at_k",
+    "pessimistic",
     "shorter_wins",
     "shortest",
     "trust_threshold",

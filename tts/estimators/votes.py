@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tts.errors import InvalidParameter
 from tts.estimators.counting import count_votes, vote_accuracy, winners_verdicts
@@ -13,6 +14,8 @@ from tts.estimators.curve import Curve, curve_of
 from tts.estimators.order_statistics import all_k_costs
 from tts.estimators.subsets import DRAWS, are_few, every_subset, none_of, random_orders, tie_breaks
 from tts.pools.grid import Floats, Grid, Ints
+
+Bools = NDArray[np.bool_]
 
 
 def majority(grid: Grid, ks: Sequence[int], *, score: str | None = None, draws: int = DRAWS, seed: int = 0) -> Curve:
@@ -70,26 +73,75 @@ def majority_of_bests(
 ) -> Curve:
     """Best-of-majority, MoB (2025, arXiv:2511.18630): the answer that most often wins a best-of-m among the k samples.
 
-    m = k is best-of-k, m = 1 the majority. How often each sample wins is exact (no bootstrap, unlike the paper).
+    m = k is best-of-k, m = 1 the majority. How often each sample wins is exact (no bootstrap, unlike the paper). A
+    subset without any score votes by count.
     Args: m: None is the square root of k, rounded.
+    """
+
+    def totals(grid: Grid, p: int, picks: Ints, values: Floats, voting: Bools) -> tuple[Floats, Ints]:
+        k = picks.shape[1]
+        wins = _chances_to_be_best(
+            _dense_rows(np.where(voting, values, -np.inf)), min(k, m or max(1, round(math.sqrt(k))))
+        )
+        return count_votes(grid, p, picks, None, voting, wins)
+
+    return _by_scores(f"majority_of_bests({score})", grid, ks, score, totals, draws, seed)
+
+
+def pessimistic(
+    grid: Grid, ks: Sequence[int], score: str, *, alpha: float = 0.5, draws: int = DRAWS, seed: int = 0
+) -> Curve:
+    """Pessimistic best-of-k (Shi & Jin 2025, arXiv:2504.10337): the answer with the greatest mean score, less alpha
+    times the range of the k scores times ln(number of scores) / (the answer's scores + 1); one score a sample. A subset
+    without any score votes by count."""
+
+    def totals(grid: Grid, p: int, picks: Ints, values: Floats, voting: Bools) -> tuple[Floats, Ints]:
+        sums, voters = count_votes(grid, p, picks, None, voting, values)
+        every = voting.sum(axis=1, keepdims=True)
+        high = np.where(voting, values, -np.inf).max(axis=1, keepdims=True)
+        low = np.where(voting, values, np.inf).min(axis=1, keepdims=True)
+        unit = np.where(high > low, high - low, 1.0)
+        found = sums / np.maximum(voters, 1) - alpha * unit * np.log(np.maximum(every, 1)) / (voters + 1)
+        least = np.where(voters > 0, found, np.inf).min(axis=1, keepdims=True)
+        return np.where(voters > 0, found - np.where(np.isfinite(least), least, 0.0), -1.0), voters
+
+    return _by_scores(f"pessimistic({score})", grid, ks, score, totals, draws, seed)
+
+
+Totals = Callable[[Grid, int, Ints, Floats, Bools], tuple[Floats, Ints]]
+
+
+def _by_scores(name: str, grid: Grid, ks: Sequence[int], score: str, totals: Totals, draws: int, seed: int) -> Curve:
+    """The curve of a rule by which the scores of k samples weigh their answers.
+
+    Args:
+        totals: of the grid, a problem, subsets of its samples, their scores, and whether each has an answer and a
+            score: the weight of each answer class in each subset, below 0 for none, and its number of samples.
     """
     grid.check_votes()
     grid = grid.judged(score)
     sizes, values = grid.check_sizes(ks), grid.score(score)
-    voting = (grid.classes >= 0) & ~np.isnan(values)
-    ranks = [_dense(row) for row in np.where(voting, values, -np.inf)]
     accuracy, noise = (np.zeros((len(grid.problems), len(sizes))) for _ in range(2))
     for p in range(len(grid.problems)):
         orders = random_orders(grid, p, draws, seed)
         for i, k in enumerate(sizes):
             few = are_few(int(grid.counts[p]), int(k))
             picks = every_subset(int(grid.counts[p]), int(k)) if few else orders[:, :k]
-            size = min(int(k), m or max(1, round(math.sqrt(k))))
-            wins = _chances_to_be_best(ranks[p][picks], size)
-            shares = winners_verdicts(*count_votes(grid, p, picks, None, voting[p][picks], wins), grid, p, picks)
+            own = values[p][picks]
+            voting = (grid.classes[p][picks] >= 0) & ~np.isnan(own)
+            weights, voters = totals(grid, p, picks, own, voting)
+            silent = ~voting.any(axis=1)
+            if silent.any():
+                weights[silent], voters[silent] = count_votes(grid, p, picks[silent], None)
+            shares = winners_verdicts(weights, voters, grid, p, picks)
             accuracy[p, i] = shares.mean()
             noise[p, i] = 0.0 if few else shares.std(ddof=1) / math.sqrt(len(shares))
-    return curve_of(f"majority_of_bests({score})", grid, sizes, accuracy, *all_k_costs(grid, sizes), noise=noise)
+    return curve_of(name, grid, sizes, accuracy, *all_k_costs(grid, sizes), noise=noise)
+
+
+def _dense_rows(values: Floats) -> Ints:
+    """Each value's place among the distinct ones of all rows, from 0 for the least."""
+    return _dense(values).reshape(values.shape)
 
 
 def _dense(values: Floats) -> Ints:

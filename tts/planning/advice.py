@@ -18,6 +18,7 @@ import numpy as np
 
 from tts.analysis import latency
 from tts.analysis.pool_study import ratio
+from tts.analysis.selection import selection_of
 from tts.api.replays import replay
 from tts.core.budget import Limits
 from tts.errors import BadPool, InvalidParameter, PoolLacks
@@ -187,19 +188,25 @@ def mean_tokens(pool: Pool) -> float | None:
     return float(counts.mean()) if len(counts) and (counts != UNKNOWN).all() else None
 
 
-def situation_of(pool: Pool) -> Situation:
+def situation_of(pool: Pool, judge: str | None = None) -> Situation:
     """What `tts.planning.rules` ask for, from graded samples of one model on one benchmark. Of the pairs of a right and
     a wrong sample, those count that can race each other: both ended by themselves with an answer. Unknown where tokens
-    were not recorded, or fewer than two problems have such a pair."""
+    were not recorded, or fewer than two problems have such a pair.
+
+    Args:
+        judge: a verifier whose scores the pool may have.
+    """
     tokens = mean_tokens(pool)
+    judged = selection_of(Grid.of(pool), judge) if judge is not None and judge in pool.scores else None
+    pays = None if judged is None else judged.best is not None
     if tokens is None:
-        return Situation()
+        return Situation(judge_pays=pays)
     grid = Grid.of(pool)
     wins, pairs = shorter_wins(grid.only(grid.usable))
     if np.count_nonzero(pairs) < 2:
-        return Situation(tokens)
+        return Situation(tokens, judge_pays=pays)
     found = ratio(wins, pairs)
-    return Situation(tokens, found.mean, found.low)
+    return Situation(tokens, found.mean, found.low, pays)
 
 
 class DeadlineAdvice(Value, frozen=True):

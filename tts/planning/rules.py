@@ -22,11 +22,14 @@ class Situation(Value, frozen=True):
         shorter_wins: frequency with which the shorter of a right and a wrong sample of one problem is the right one,
             from 0 to 1 (`estimators.shorter_wins`); it needs graded samples.
         at_least: the lower end of its 95 % interval; None where only the frequency is known.
+        judge_pays: whether choosing by the judge's scores was clearly better than a plain vote of as many samples
+            (`tts.analysis.selection`), on graded samples with its scores.
     """
 
     sample_tokens: float | None = None
     shorter_wins: float | None = None
     at_least: float | None = None
+    judge_pays: bool | None = None
 
     @property
     def races_pay(self) -> bool:
@@ -103,7 +106,9 @@ def rules(*, fast: bool = False, exact_verifier: str | None = None, judge: str |
         Rule("single", lambda situation, room: room < 3, lambda room: "single", "2 samples cannot outvote the first"),
         Rule(
             "judge",
-            lambda situation, room: judge is not None and VERIFY_FROM <= room < math.inf,
+            lambda situation, room: (
+                judge is not None and VERIFY_FROM <= room < math.inf and situation.judge_pays is not False
+            ),
             lambda room: (
                 f"genrm:n={round(room**SOLUTIONS)},verifications={round(room**VERIFICATIONS)},verifier={judge}"
             ),

@@ -42,12 +42,13 @@ class Part(Value, frozen=True):
 
 class About(Value, frozen=True):
     """A pool, part by part; the questions that it can answer (`can`), and the others with the reason (`cannot`). A line
-    that holds of some parts only names them."""
+    that holds of some parts only names them. `warnings`: what speaks against its scores (`tts.analysis.selection`)."""
 
     name: str
     parts: tuple[Part, ...]
     can: tuple[str, ...]
     cannot: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def about(pool: Pool) -> About:

@@ -23,6 +23,7 @@ from typing import Literal
 from tts.checks import require
 from tts.core.trials.context import Run
 from tts.selectors import Scores, Selector, majority, value_of, whole
+from tts.toolkit.votes import Equivalence, equated
 from tts.types import Candidate
 
 Trust = Literal["earned", "blind"]
@@ -58,8 +59,13 @@ class Guard:
         if self._earns and above is not None:
             await self._run.add(self._key, {"problems": 1.0, "above": above, "squares": above * above})
 
-    async def learn_from(self, candidates: Sequence[Candidate], scores: Scores | None = None) -> None:
+    async def learn_from(
+        self, candidates: Sequence[Candidate], equivalence: Equivalence, scores: Scores | None = None
+    ) -> None:
         """Note the verifier's number of a problem, by the scores of its candidates, and look; None: the run's own."""
+        if not self._earns:
+            return
+        candidates = await equated(self._run, candidates, equivalence)
         found = {c.id: value_of((self._run.scores if scores is None else scores).get(c.id, ())) for c in candidates}
         await self.learn(preference(candidates, {id: value for id, value in found.items() if value is not None}))
 
@@ -77,12 +83,12 @@ class Guard:
         return [c for c in answered if (c.answer == winner if self.trusted is False else c.answer in level)]
 
     def over(self, select: Selector) -> Selector:
-        """The selector, among the candidates that are allowed."""
+        """The selector, among the candidates that are allowed; as it is for a verifier that is trusted blindly."""
 
         def guarded(candidates: Sequence[Candidate], scores: Scores) -> Candidate | None:
             return select(self.allowed(candidates), scores) or majority(candidates, scores)
 
-        return guarded
+        return guarded if self._earns else select
 
 
 def judged(sums: Mapping[str, float]) -> bool | None:

@@ -21,7 +21,7 @@ SUM = "What is 19 + 23?"
 PRICES = {"solver": (1.0, 2.0), "small": (0.1, 0.3), "judge": (5.0, 7.0)}
 
 
-async def cascade(problem: Problem, run: Run, *, n: int = 3, small_model: str = "small") -> Candidate:
+async def three_models(problem: Problem, run: Run, *, n: int = 3, small_model: str = "small") -> Candidate:
     """Ask the small model, let the judge say something, and ask the solver."""
     found = await run.generate(n=n, model=small_model)
     await run.ask("Which of these is right?", model="judge")
@@ -63,7 +63,7 @@ def charged(usage: Usage, role: str) -> int:
 
 
 def test_each_request_reaches_its_role_with_its_key_and_is_charged_its_price(servers: Servers, tmp_path: Path) -> None:
-    solved = tts.solve(SUM, cascade, out=tmp_path, budget="usd=1", **servers.target("small", "judge"))
+    solved = tts.solve(SUM, three_models, out=tmp_path, budget="usd=1", **servers.target("small", "judge"))
     assert solved.error is None
     assert servers.asked() == {"solver": {"key-solver": 1}, "small": {"key-small": 3}, "judge": {"key-judge": 1}}
     records = [json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines()]
@@ -80,8 +80,8 @@ def test_each_request_reaches_its_role_with_its_key_and_is_charged_its_price(ser
 def test_a_client_and_a_sweep_have_roles_too(servers: Servers) -> None:
     target = servers.target("small", "judge")
     with tts.Client(run_budget="usd=1", **target) as client:
-        assert client.solve_sync(SUM, cascade).error is None
-    swept = tts.sweep("arithmetic?size=1", cascade, run_budget="usd=1", report=False, **target)
+        assert client.solve_sync(SUM, three_models).error is None
+    swept = tts.sweep("arithmetic?size=1", three_models, run_budget="usd=1", report=False, **target)
     assert swept.complete
     assert servers.asked() == {"solver": {"key-solver": 2}, "small": {"key-small": 6}, "judge": {"key-judge": 2}}
 
@@ -110,7 +110,7 @@ def test_a_roles_sampling_holds_unless_the_run_or_the_strategy_says_otherwise(se
 def test_a_roles_context_bounds_its_samples_alone(servers: Servers) -> None:
     target = servers.target("small", "judge")
     target["models"]["small"]["context_tokens"] = 2048
-    tts.solve(SUM, cascade, **target)
+    tts.solve(SUM, three_models, **target)
     limits = [request.get("max_tokens") or request["max_completion_tokens"]
               for role in ("small", "solver") for request in [*servers.engines[role].requests][:1]]  # fmt: skip
     assert limits == [1024, 16384]
@@ -132,8 +132,8 @@ def test_a_role_that_nobody_defined_costs_nothing(servers: Servers) -> None:
             call(subject, asks, **servers.target("small", "judge"))
         with pytest.raises(UnknownName, match=r"late: large: unknown model 'biggest'"):
             call(subject, partial(late, large="biggest"), **servers.target("small", "judge"))
-        with pytest.raises(UnknownName, match=r"cascade: small_model: unknown model 'smal'. Did you mean 'small'"):
-            call(subject, partial(cascade, small_model="smal"), **servers.target("small"))
+        with pytest.raises(UnknownName, match=r"three_models: small_model: unknown model 'smal'. Did you mean 'small'"):
+            call(subject, partial(three_models, small_model="smal"), **servers.target("small"))
     assert servers.asked() == {"solver": {}, "small": {}, "judge": {}}
 
 
@@ -141,9 +141,9 @@ def test_a_role_without_a_price_is_refused_under_a_limit_in_dollars_before_anyth
     target = servers.target("small", "judge")
     del target["models"]["judge"]["price_in"], target["models"]["judge"]["price_out"]
     with pytest.raises(UnknownCost):
-        tts.solve(SUM, cascade, budget="usd=1", **target)
+        tts.solve(SUM, three_models, budget="usd=1", **target)
     with pytest.raises(UnknownCost):
-        tts.sweep("arithmetic?size=1", cascade, run_budget="usd=1", **target)
+        tts.sweep("arithmetic?size=1", three_models, run_budget="usd=1", **target)
     assert servers.asked() == {"solver": {}, "small": {}, "judge": {}}
 
 
@@ -152,16 +152,18 @@ def test_a_run_is_resumed_with_its_roles_alone(servers: Servers, tmp_path: Path)
     for call, subject in ((tts.solve, SUM), (tts.sweep, "arithmetic?size=1")):
         folder = tmp_path / call.__name__
         more = {} if call is tts.solve else {"report": False}
-        call(subject, cascade, out=folder, **more, **target)
+        call(subject, three_models, out=folder, **more, **target)
         before = servers.asked()
-        call(subject, cascade, out=folder, **more, **target)
+        call(subject, three_models, out=folder, **more, **target)
         assert servers.asked() == before
         changed = {**target, "models": {**target["models"], "small": target["models"]["judge"]}}
         with pytest.raises(RunMismatch, match=r"models.small.model: was 'model-small', now 'model-judge'"):
-            call(subject, cascade, out=folder, **more, **changed)
+            call(subject, three_models, out=folder, **more, **changed)
         warmer = {**target["models"]["small"], "sampling": {"temperature": 0.9}}
         with pytest.raises(RunMismatch, match=r"models.small.sampling.temperature: was 0.7, now 0.9"):
-            call(subject, cascade, out=folder, **more, **{**target, "models": {**target["models"], "small": warmer}})
+            call(
+                subject, three_models, out=folder, **more, **{**target, "models": {**target["models"], "small": warmer}}
+            )
         assert servers.asked() == before
 
 

@@ -89,7 +89,8 @@ class Given:
         check_takes_two(function, name)
         known = strategy(name) if name in built_in("strategies") else self._functions.setdefault(name, function)
         if known is not function:
-            raise InvalidParameter(f"two strategies are named {name}: rename one of these functions", name=name)
+            other = "a strategy of this library" if name in built_in("strategies") else "another strategy"
+            raise InvalidParameter(f"{other} is named {name}, too: rename this function", name=name)
         return _written(StrategySpec(name, with_verifier_texts(params, function)), function)
 
     def _allocator_text(self, given: Any) -> str:

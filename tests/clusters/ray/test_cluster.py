@@ -733,7 +733,7 @@ def test_the_doctor_reads_the_endpoints_of_a_cluster_file(ray_cluster: Any, tmp_
     assert found["abort on close"].ok
 
 
-async def cascade(problem: Problem, run: Run) -> Candidate:
+async def three_models(problem: Problem, run: Run) -> Candidate:
     await run.generate(n=4, model="small")
     return (await run.generate())[0]
 
@@ -746,7 +746,7 @@ def test_actors_serve_every_role_with_its_key_and_verifiers_ask_the_judge(ray_cl
         models = {"small": {"api_key": "key-small"}, "judge": {"base_url": judge.base_url, "api_key": "key-judge"}}
         prices = {"price_in": 0.0, "price_out": 1.0}
         models = {name: {**role, "price_in": 0.0, "price_out": 3.0} for name, role in models.items()}
-        result = tts.sweep("arithmetic?size=2", [cascade, "best_of_n:n=2,verifier=judge"], run_budget="usd=1",
+        result = tts.sweep("arithmetic?size=2", [three_models, "best_of_n:n=2,verifier=judge"], run_budget="usd=1",
                            api_key="key-big", models=models, cluster=spec, **prices)  # fmt: skip
         asked = [dict(engine.stats().requests_by_key) for engine in engines]
         tokens = [engine.stats().tokens for engine in engines]

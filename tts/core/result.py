@@ -79,8 +79,8 @@ class Shortage(Value, frozen=True):
 
 
 class Ends(Value, frozen=True):
-    """Counts of samples by their ends. A sample may be in several. One that the strategy stopped, and a partial one,
-    which was meant to be gone on with, are not counted: they have no end of their own.
+    """Counts of samples by their ends. A sample may be in several. One that the strategy stopped, one that it went on
+    with, and a partial one, which was meant to be gone on with, are not counted: they have no end of their own.
 
     Args:
         samples: those that came back.
@@ -102,7 +102,8 @@ class Ends(Value, frozen=True):
     @classmethod
     def of(cls, candidates: Sequence[Candidate], uncompared: int = 0, answer: str | None = None) -> Self:
         """Count these candidates; `answer` is the selected one."""
-        ended = [c for c in candidates if c.completion.finish_reason != "cancelled"]
+        gone_on = {c.parent for c in candidates if c.depth}
+        ended = [c for c in candidates if c.completion.finish_reason != "cancelled" and c.id not in gone_on]
         whole = [c for c in ended if not c.partial or c.completion.finish_reason == "content_filter"]
         answers = [c.answer for c in whole]
         finishes = [c.completion.finish_reason for c in whole]

@@ -124,3 +124,9 @@ def test_a_thought_is_no_sample_without_an_answer() -> None:
     ends = Ends.of(outcome.result.candidates)
     assert (ends.samples, ends.unanswered, ends.cut) == (1, 0, 0)
     assert Ends.of(outcome.result.candidates[:2]) == Ends()
+
+
+def test_a_thought_that_ended_by_itself_is_no_sample_without_an_answer_either_once_it_is_gone_on_with() -> None:
+    candidates = ScriptedCluster([Sample(text="4?"), "5"]).run("budget_forcing:waits=0").result.candidates
+    assert [candidate.partial for candidate in candidates] == [False, False]
+    assert Ends.of(candidates) == Ends(1) and Ends.of(candidates[:1]).unanswered == 1

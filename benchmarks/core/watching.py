@@ -193,7 +193,8 @@ def main() -> None:
         f"`watched` stops nothing; `stopped` ends a chain of which a piece has a confidence below {LEAST:g}. "
         f"`followed` hears of a chain once a group of {GROUP:,} tokens is below 0 (none is) or {LEAST:g}. "
         f"`every`: tokens from one update to the next ({PROGRESS_TOKENS} where a strategy does not say). CPU: the "
-        f"least of {ROUNDS} rounds. The bars are {BAR_SIZE:g} times the bytes and {BAR_CPU:g} times the CPU of `plain`.",
+        f"least of {ROUNDS} rounds. The bars are {BAR_SIZE:g} times the bytes and {BAR_CPU:g} times the CPU of "
+        "`plain`.",
         "",
         "| strategy | every | tokens | journal, MB | against plain | CPU, s | against plain | reading back, CPU s |",
         "|---|---|---|---|---|---|---|---|",

@@ -2,19 +2,26 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
 from trees import Brief
 
+from tts.clusters.virtual.simulated import SimulatedCluster
 from tts.core.actions import Request
 from tts.core.budget import Limits
+from tts.core.scheduling.scheduler import Scheduler
+from tts.core.scheduling.steps import Planned
+from tts.models.cost_model import CostModel
+from tts.plugins.names import strategy
 from tts.plugins.verifiers import made, verifier
 from tts.testing import Sample, ScriptedCluster
 from tts.testing.cluster import Outcome
 from tts.testing.worlds import answer_or_verdict
-from tts.types import Candidate, Problem
+from tts.toolkit.rankings.trust import LEAST
+from tts.types import Candidate, Completion, Problem, StrategySpec, Usage
 
 JUDGE = "pairwise"
 ALL = ("knockout", "swiss", "pivot", "bradley_terry")
@@ -188,3 +195,38 @@ def test_answers_of_equal_points_in_a_swiss_tournament_meet_nobody_twice() -> No
     outcome = ran("swiss:rounds=9", ["1", "2", "3", "4", "5"], watching, n=5, trust="blind")
     assert outcome.result.answer == "5"
     assert len(met) == len({*met})
+
+
+class Told:
+    """A model whose answers to each problem are the problem's own text, letter by letter."""
+
+    def __init__(self) -> None:
+        self._asked: Counter[str] = Counter()
+
+    def complete(self, request: Request) -> tuple[float, Completion]:
+        problem = request.messages[-1].content
+        self._asked[problem] += 1
+        return 1.0, Completion(f"Answer: {problem.split()[0][self._asked[problem] - 1]}", usage=Usage(5, 5))
+
+
+def last_of(name: str, problems: list[str], judge: Any) -> str | None:
+    """The last answer of a run that solves one problem after the other, in four samples each."""
+    verifiers, found = {"it": made(judge, "it")}, list[str | None]()
+    spec = StrategySpec(name, {"n": 4, "verifier": "it"})
+    plan = [Planned("cell", Problem(f"p{i}", f"{text} {i}"), spec) for i, text in enumerate(problems)]
+    scheduler = Scheduler(plan, strategy, costs=CostModel(), verifiers=verifiers, window=1)
+    SimulatedCluster(Told(), verifiers).run(scheduler, on_result=lambda result, _: found.append(result.answer))
+    return found[-1]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_judge_is_trusted_once_it_has_agreed_with_clear_votes_and_distrusted_where_it_has_not(name: str) -> None:
+    """The judge prefers the greater number; it says nothing of words, which counts for nothing."""
+    for before, last, answer in (
+        (["3331"] * LEAST, "3339", "9"),
+        (["3331"] * (LEAST - 1), "3339", "3"),
+        (["3331"] * (LEAST - 1) + ["xxxy"] * LEAST, "3339", "3"),
+        (["1113"] * LEAST, "1199", "1"),
+        ([], "1199", "9"),
+    ):
+        assert last_of(name, [*before, last], prefers_the_greater) == answer

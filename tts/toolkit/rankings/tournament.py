@@ -44,16 +44,21 @@ class Verdicts:
     """The verdicts of the meetings so far."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], float] = {}
+        self._found: dict[tuple[str, str], float | None] = {}
 
-    def add(self, a: Player, b: Player, share: float) -> None:
-        """Note that the judge gives the first this share, from 0 to 1; 0.5 is a tie."""
+    def add(self, a: Player, b: Player, share: float | None) -> None:
+        """Note that the judge gives the first this share, from 0 to 1; 0.5 is a tie, None says nothing."""
         self._found[a.answer, b.answer] = share
-        self._found[b.answer, a.answer] = 1 - share
+        self._found[b.answer, a.answer] = None if share is None else 1 - share
+
+    def said(self, a: Player, b: Player) -> float | None:
+        """The share of the first, 1 for a win; None where they have not met, or the judge said nothing."""
+        return self._found.get((a.answer, b.answer))
 
     def share(self, a: Player, b: Player) -> float:
-        """The share of the first, 1 for a win; 0.5 where they have not met."""
-        return self._found.get((a.answer, b.answer), 0.5)
+        """The share of the first, where what the judge said nothing of is a tie."""
+        said = self.said(a, b)
+        return 0.5 if said is None else said
 
     def open(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Those pairs that have not met."""
@@ -160,12 +165,13 @@ async def _learn(
     if not met and not guard.trusted:
         await meet(first, others[0])
         met = others[:1]
-    if met:
-        await guard.learn(sum(verdicts.share(first, other) for other in met) / len(met))
+    said = [share for other in met if (share := verdicts.said(first, other)) is not None]
+    await guard.learn(sum(said) / len(said) if said else None)
 
 
-def share_of(one: float | None, two: float | None) -> float:
-    """The first's share of a meeting, by the scores of both: 1, 0, or 0.5 where they are equal or one is missing."""
-    if one is None or two is None or one == two:
-        return 0.5
-    return float(one > two)
+def share_of(one: float | None, two: float | None) -> float | None:
+    """The first's share of a meeting, by the scores of both: 1, 0, or 0.5 where they are equal; None where one is
+    missing."""
+    if one is None or two is None:
+        return None
+    return 0.5 if one == two else float(one > two)

@@ -32,7 +32,7 @@ def test_each_solution_is_scored_once_by_its_text_and_an_empty_one_abstains() ->
     scores, outcome = judged("rubric", texts, lambda prompt: f"So.\nScore: {9 if 'good' in prompt else 2}")
     assert values(scores) == [9, 2, 9, None]
     assert [r.messages[-1].content for r in asked(outcome)] == [by_rubric("What is 2 + 2?", t) for t in ("good", "bad")]
-    assert (scores[0].kind, scores[0].text, scores[3].text) == ("scale", "mean of 9", "nothing to judge")
+    assert (scores[0].kind, scores[0].text, scores[3].text) == ("scale", "So.\nScore: 9", "nothing to judge")
     assert outcome.result.bill.verifier.tokens == 2
 
 
@@ -63,7 +63,12 @@ def test_an_expectation_needs_half_of_the_probability_and_else_the_text_decides(
     assert asked(outcome)[0].sampling.top_logprobs == 20
 
 
-@pytest.mark.parametrize("wrong", ["k=0", "centre=mode", "max_tokens=0"])
+def test_a_temperature_that_is_given_holds_for_one_score_too() -> None:
+    (score,), outcome = judged("rubric(temperature=0.9)", ["x"], lambda _: "Score: 3")
+    assert asked(outcome)[0].sampling.temperature == 0.9 and score.value == 3.0
+
+
+@pytest.mark.parametrize("wrong", ["temperature=-1", "k=0", "centre=mode", "max_tokens=0"])
 def test_a_parameter_out_of_range_is_refused_by_its_name(wrong) -> None:
     with pytest.raises(Exception, match=f"{wrong.partition('=')[0]} must be"):
         judged(f"rubric({wrong})", ["x"], str)

@@ -18,6 +18,7 @@ if (_root / "pyproject.toml").is_file() and (_root / "strategies").is_dir():
 if TYPE_CHECKING:
     from tts.api.client import Client
     from tts.api.judging.judge import ajudge, judge
+    from tts.api.judging.preferences import aexport_pairs, export_pairs
     from tts.api.judging.report import ajudge_report, judge_report
     from tts.api.load import aload, load
     from tts.api.replays import areplay, replay
@@ -76,6 +77,7 @@ _HOMES = {
     "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
+    "aexport_pairs": "api.judging.preferences",
     "ajudge": "api.judging.judge",
     "ajudge_report": "api.judging.report",
     "aload": "api.load",
@@ -84,6 +86,7 @@ _HOMES = {
     "areport": "api.report",
     "asolve": "api.solve",
     "asweep": "api.sweep",
+    "export_pairs": "api.judging.preferences",
     "judge": "api.judging.judge",
     "judge_report": "api.judging.report",
     "load": "api.load",
@@ -121,6 +124,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verifier",
+    "aexport_pairs",
     "ajudge",
     "ajudge_report",
     "aload",
@@ -129,6 +133,7 @@ __all__ = [
     "areport",
     "asolve",
     "asweep",
+    "export_pairs",
     "judge",
     "judge_report",
     "load",

@@ -191,3 +191,19 @@ def report(
         say(shown, f"use it: verifier=calibrated(of=JUDGE,file={found.files['calibration.json']})", 2)
     if "judges.html" in found.files:
         say(shown, f"report: {found.files['judges.html']}")
+
+
+@judge_app.command("export-pairs")
+def export_pairs(
+    recorded: Annotated[
+        Path, typer.Argument(help="Folder of `tts judge`, where `rubric` has judged several times: --repeats.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of the pairs, JSON Lines.")] = Path("pairs.jsonl"),
+    margin: Annotated[float, typer.Option("--margin", help="Difference of a pair's two scores, at the least.")] = 2.0,
+) -> None:
+    """Write pairs of a judge's rationales, of which one fits the verdict better, for preference training."""
+    from tts.api.judging.preferences import export_pairs as exported
+    from tts.process.console import console, say
+
+    count = exported(recorded, out, margin=margin)
+    say(console(), f"{count} {'pair' if count == 1 else 'pairs'}: {out}")

@@ -23,8 +23,8 @@ class Rubric:
     Trivedi et al. (2024), Self-rationalization, arXiv:2410.05495: rationale first, self-consistent scores. `expected`
     is Liu et al. (2023), G-Eval, arXiv:2303.16634. A solution without a readable score is an abstention. The text of
     the score is the rationale, where there is one alone.
-    Differences from the papers: nothing is trained, but `tts judge report --export-pairs` writes the pairs of rationales
-    that their training takes; label mass is checked and recorded.
+    Differences from the papers: nothing is trained, but `tts judge export-pairs` writes the pairs of
+    rationales that training takes; label mass is checked and recorded.
 
     Args:
         rubric: the meaning of the scores; empty: by the number of right steps before the first mistake.
@@ -63,6 +63,10 @@ class Rubric:
         self.max_tokens = max_tokens
         self.model = model
 
+    def prompt(self, problem: str, solution: str) -> str:
+        """What is asked about a solution."""
+        return by_rubric(problem, solution, self.rubric or RIGHT_STEPS)
+
     async def judge(self, problem: Problem, candidates: Sequence[Candidate], run: Run) -> list[Score]:
         """The scores of candidates, one by one."""
 
@@ -72,8 +76,7 @@ class Rubric:
         return await each(run, candidates, judged, self.name, self.kind)
 
     async def _score(self, problem: str, text: str, run: Run) -> Score:
-        rubric = self.rubric or RIGHT_STEPS
-        found = await fitted(run, lambda parts: by_rubric(problem, parts[0], rubric), [text], self.max_tokens)
+        found = await fitted(run, lambda parts: self.prompt(problem, parts[0]), [text], self.max_tokens)
         if found is None:
             return Score(None, self.name, self.kind, text=TOO_LONG)
         came = await replies(

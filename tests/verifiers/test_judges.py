@@ -145,3 +145,19 @@ def test_what_a_context_cannot_hold_is_cut_in_the_middle_or_abstained_from_and_t
     scores, outcome = judged(name, texts, lambda _: said("Answer: 4"))
     assert values(scores) == [None, None] and outcome.result.error is None
     assert not cut or {score.text for score in scores} == {"too long for the judge's context"}
+
+
+@pytest.mark.parametrize("name", ["rubric(k=2)", "mav", "grm(k=2)"])
+def test_what_a_judge_samples_about_a_solution_is_the_same_however_many_the_strategy_asked_for(name: str) -> None:
+    def seeds(n: int) -> dict[tuple[str, str], list[int | None]]:
+        made = {name: verifier(name)}
+        cluster = ScriptedCluster(lambda request, number: said(f"Answer: {number % 50}"), verifiers=made)
+        outcome = cluster.run(f"best_of_n:n={n},verifier={name}")
+        found: dict[tuple[str, str], list[int | None]] = {}
+        for request in asked(outcome):
+            if request.sampling.temperature:
+                found.setdefault(request.messages[-1].content, []).append(request.seed)
+        return found
+
+    few, many = seeds(2), seeds(4)
+    assert few and all(many[prompt] == given for prompt, given in few.items())

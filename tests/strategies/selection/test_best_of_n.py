@@ -22,6 +22,10 @@ class TestBestOfNByGamesOfPairs(StrategyContract):
     strategy = "best_of_n:n=3,verifier=pairwise"
 
 
+class TestBestOfNByAspects(StrategyContract):
+    strategy = "best_of_n:n=3,verifier=mav"
+
+
 class TestBestOfOpenN(StrategyContract):
     strategy = "best_of_n:n=none"
     budget = Limits(samples=6)

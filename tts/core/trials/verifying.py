@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import msgspec
 
@@ -13,14 +14,18 @@ from tts.core.actions import Refused, Request, Verify
 from tts.core.addresses import beside, canonical
 from tts.core.protocols import Judges, Verifier, checked, kind_of, question_of
 from tts.core.trials.blocks import Block, at_least_one
+from tts.core.trials.coroutines import Mailbox, Wait
 from tts.core.trials.endings import MOST_REFUSALS, nothing_came
 from tts.core.trials.scope import sampling_of
-from tts.core.trials.seeds import seed_of
+from tts.core.trials.seeds import once_path, seed_of
 from tts.errors import CallFailed, unknown_name
 from tts.types import Candidate, Completion, Problem, Score
 
 if TYPE_CHECKING:
     from tts.core.trials.context import Run
+    from tts.core.trials.trial import Trial
+
+T = TypeVar("T")
 
 
 async def verify(run: Run, candidates: Sequence[Candidate], named: str, repeats: int) -> list[Score]:
@@ -60,7 +65,7 @@ async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Ju
     before = trial._current.refusals
     scores = None
     try:
-        scores = list(await judge.judge(run.problem, list(candidates), part))
+        scores = list(await _judgement(trial, name, partial(judge.judge, run.problem, list(candidates), part)))
     except (Exception, BaseExceptionGroup) as error:
         if not nothing_came(error):
             raise
@@ -80,6 +85,27 @@ async def _judge(run: Run, candidates: Sequence[Candidate], name: str, judge: Ju
         trial._current.refusals = before + 1  # however many questions there were about these candidates
         _check_endless(run)
     return found
+
+
+async def _judgement(trial: Trial, name: str, judging: Callable[[], Awaitable[T]]) -> T:
+    """What a judge returns. Its samples have their keys by the number of its call instead of the chain's place, which
+    depends on how many samples the strategy has asked for: those of another `n` are judged by the same samples."""
+
+    async def awaited() -> T:
+        return await judging()
+
+    mailbox = Mailbox()
+    path = once_path(trial._share_keys.next(f"judge {name}", trial._current.keys))
+    (task,) = trial._spawn([awaited()], mailbox, path)
+    try:
+        await Wait(mailbox)
+    finally:
+        mailbox.closed = True
+        trial._abandon(task)
+    if task.error is not None:
+        raise task.error
+    value: T = task.value
+    return value
 
 
 def _check_endless(run: Run) -> None:

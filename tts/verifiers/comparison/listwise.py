@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 
 from tts.checks import require
 from tts.core.trials.context import Run
@@ -64,14 +65,15 @@ class Listwise:
             for at, text in enumerate(listed):
                 tallies[text].add(game, at)
 
-        lists = [part for _ in range(self.orders) for part in self._lists([*filter(None, tallies)], run)]
+        shown_texts = [*filter(None, tallies)]
+        lists = [part for order in range(self.orders) for part in self._lists(shown_texts, order)]
         if lists:
             await run.gather(*map(asked, lists))
         return scores([tallies[text] for text in texts], texts, self.name, self.kind)
 
-    def _lists(self, texts: Sequence[str], run: Run) -> list[Sequence[str]]:
-        """The texts in a new order, in lists of nearly equal length; none of one text alone."""
-        shuffled = [*texts]
-        run.random.shuffle(shuffled)
+    def _lists(self, texts: Sequence[str], order: int) -> list[Sequence[str]]:
+        """The texts in an order of its own, in lists of nearly equal length; none of one text alone. The order is a
+        function of the texts, so that one list is shown alike by strategies that differ in anything else."""
+        shuffled = Random(f"{order}/{texts}").sample(texts, len(texts))
         count = -(-len(shuffled) // self.window)
         return [part for i in range(count) if len(part := shuffled[i::count]) > 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from random import Random
 from typing import NamedTuple
 
 from tts.answers.extract import without_thinking
@@ -105,10 +106,10 @@ class GRM:
         return scores([tallies[text] for text in texts], texts, self.name, self.kind, unit="vote")
 
     async def _votes(self, problem: str, group: Sequence[str], run: Run) -> list[Vote]:
-        """All votes on a group: together each in an order of its own."""
+        """All votes on a group: together each in an order of its own, which is a function of the texts."""
         if not self.together:
             return await self._asked(problem, group, self.k, run)
-        orders = [run.random.sample(group, len(group)) for _ in range(self.k)]
+        orders = [Random(f"{vote}/{group}").sample(group, len(group)) for vote in range(self.k)]
         found = await run.gather(*(self._asked(problem, order, 1, run) for order in orders))
         return [vote for votes in found for vote in votes]
 

@@ -27,8 +27,8 @@ MODES = (
     "steps(checks=typed+calculation)",
     "trajectory(k=2,strict=false)",
 )
-# One that asks for numbers, not for texts, those that ask another verifier, and those that judge answers alone.
-OTHERS = {"reward_model", "competent", "calibrated", "qa", "consultancy", "debate"}
+# One that asks for numbers, not for texts, those that ask other verifiers, and those that judge answers alone.
+OTHERS = {"reward_model", "competent", "calibrated", "panel", "qa", "consultancy", "debate"}
 JUDGES = [name for name in built_in("verifiers") if name not in OTHERS and hasattr(verifier_named(name), "judge")]
 ALL = (*JUDGES, *MODES)
 GARBAGE = [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tts.analysis.judges.tally import JudgeRow
+from tts.analysis.leaderboard import Place, leaderboard, results_of
 from tts.core.result import Bill, Ends, Result
 from tts.errors import MissingExtra
 from tts.runs.judgements import Judgement
@@ -149,6 +150,11 @@ class SweepResult(Value, frozen=True):
     def complete(self) -> bool:
         return len(self.outcomes) == self.planned
 
+    def leaderboard(self) -> list[Place]:
+        """Rank the cells by Bradley-Terry ratings over problems, best first. Raises: InvalidParameter for fewer than
+        two cells with verdicts."""
+        return leaderboard(results_of(self.outcomes))
+
     def to_pandas(self) -> pandas.DataFrame:
         """Make a data frame with a row per cell; the interval in three columns. Raises: MissingExtra without pandas."""
         return _frame([row_as_dict(row) for row in self.rows])
@@ -172,6 +178,11 @@ class Replayed(Value, frozen=True):
     outcomes: Sequence[Outcome]
     replayed: Cost
     files: Mapping[str, Path] = {}
+
+    def leaderboard(self) -> list[Place]:
+        """Rank the cells by Bradley-Terry ratings over problems, best first. Raises: InvalidParameter for fewer than
+        two cells with verdicts."""
+        return leaderboard(results_of(self.outcomes))
 
     def to_pandas(self) -> pandas.DataFrame:
         """Make a data frame with a row per strategy and budget. Raises: MissingExtra without pandas."""

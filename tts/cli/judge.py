@@ -188,7 +188,7 @@ def report(
         before, after = ("unknown" if error is None else f"{error:.3f}" for error in fit.error)
         say(shown, f"{name}, {fit.method}: calibration error {before}, and {after} on problems held out", 2)
     if "calibration.json" in found.files:
-        say(shown, f"use it: verifier=calibrated(of=JUDGE,file={found.files['calibration.json']})", 2)
+        say(shown, f"use it: verifier=calibrated(verifier=JUDGE,file={found.files['calibration.json']})", 2)
     if "judges.html" in found.files:
         say(shown, f"report: {found.files['judges.html']}")
 

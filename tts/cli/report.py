@@ -12,11 +12,41 @@ from tts.cli.options import Json
 from tts.cli.output import print_json
 
 
-def report(folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")], json: Json = False) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder, finished or not.")],
+    leaderboard: Annotated[
+        bool, typer.Option("--leaderboard", help="Ratings of the cells (Bradley-Terry, in points of Elo), too.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Read a run back, grade it again, and write its report anew."""
     from tts.api.report import report as reported
 
-    show_sweep(reported(folder), json)
+    result = reported(folder)
+    show_sweep(result, json)
+    if leaderboard:
+        _show_leaderboard(result, json)
+
+
+def _show_leaderboard(result: Any, json: bool) -> None:
+    from tts.process.console import console, plain_table
+
+    places = result.leaderboard()
+    if json:
+        print_json({"leaderboard": places})
+        return
+    lines = [
+        [
+            place.name,
+            f"{place.rating:.0f}",
+            "" if place.low is None else f"{place.low:.0f}\N{EN DASH}{place.high:.0f}",
+            f"{100 * place.accuracy:.1f} %",
+            f"{place.problems}",
+        ]
+        for place in places
+    ]
+    out = console()
+    out.print(plain_table(["cell", "rating", "95 %", "accuracy", "problems"], lines, out.width))
 
 
 def show_sweep(result: Any, json: bool) -> None:

@@ -114,7 +114,7 @@ async def ajudge(
         base = _asked(source.name, groups, named, as_limits(budget), as_limits(run_budget, "run_budget"), seed)
         specs = RunConfig.checked(**base).specs()
         verifiers = verifiers_of(specs)  # an unknown one is found before a server is asked
-        check_columns(source.name, scored, list(verifiers), overwrite=overwrite)
+        check_columns(source.name, scored, [str(spec.params["verifier"]) for spec in specs], overwrite=overwrite)
         base["plugins"] = {file: digest for file, digest in plugin_digests(specs).items() if file != "judged"}
         async with open_backend(cluster, address, target) as backend:
             found = await _carried_out(backend, base, session, folder, sampling, target, watcher, repeats * orders)
@@ -273,8 +273,7 @@ async def _written(
     folder = found.folder
     path = Path(pool_out) if pool_out is not None else None if folder is None else folder / POOL
     if path is not None:
-        limits = {name: _max_tokens(verifiers[name], group) for name in verifiers}
-        costs = {row.judge: row.verification_cost(limits.get(row.judge)) for row in found.rows}
+        costs = {row.judge: row.verification_cost(_max_tokens(verifiers[row.judge], group)) for row in found.rows}
         known = {name: cost for name, cost in costs.items() if cost is not None}
         names = [row.judge for row in found.rows]
         pool = with_scores(await source.pool(), found.judgements, names, known, overwrite=overwrite)

@@ -62,7 +62,7 @@ async def ajudge_report(
         thresholds: judge -> its operating point; none: 1/2 for scores in [0, 1], unknown for others.
         benchmark, pool_model: whose candidates count, of a pool of several.
         calibrate: `isotonic` or `platt`: fit each judge's scores to the verdicts, and write the maps into
-            `calibration.json` of `out`, for `verifier=calibrated(of=JUDGE,file=...)`.
+            `calibration.json` of `out`, for `verifier=calibrated(verifier=JUDGE,file=...)`.
         out: folder for `judges.html`, CSV, JSON and pictures; None writes nothing.
 
     Raises: PoolLacks for a pool without scores; UnknownName; BadPool, RunError; MissingExtra without the extra

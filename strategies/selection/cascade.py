@@ -37,7 +37,8 @@ async def cascade(
 
     Args:
         n: number of samples, 26 in the paper.
-        verifiers: of the filters, joined by `+`; each is asked about those that are left.
+        verifiers: of the filters, joined by `+`; each is asked about those that are left, and one that is named again
+            filters by the scores that it has given.
         keep: share of the candidates that each filter leaves, from 0 to 1, joined by `+`; 0 is those with the highest
             score, and so are the filters without a share. Candidates of equal scores stay together.
         least: candidates that a filter with a share leaves at the least.
@@ -65,17 +66,19 @@ async def cascade(
         return leader(players, lambda player: player.votes).candidate if players else None
 
     run.fallback = select
+    known: dict[str, Mapping[str, float]] = {}  # by verifier, the scores that it has given, by id
     candidates = await run.generate(n=n)
     spelt = await equated(run, candidates, equivalence)
     for place, verifier in enumerate(names):
         asked = spelt if not place else left(spelt)
         if len(field(asked)) < 2:
             break  # one answer: no further filter could change it
-        scores = await run.verify(asked, verifier)
-        values = {c.id: s.value for c, s in zip(asked, scores, strict=True) if s.value is not None}
-        filters.append((shares[place] if place < len(shares) else 0.0, values))
+        if verifier not in known:
+            scores = await run.verify(asked, verifier)
+            known[verifier] = {c.id: s.value for c, s in zip(asked, scores, strict=True) if s.value is not None}
+        filters.append((shares[place] if place < len(shares) else 0.0, known[verifier]))
         if not place:
-            await guard.learn(preference(asked, values))
+            await guard.learn(preference(asked, known[verifier]))
     return await choose(run, select, candidates, equivalence)
 
 

@@ -42,7 +42,7 @@ async def weaver(
     Raises: AllFailed, InvalidParameter, UnknownName.
     """
     run = run.on(problem)
-    names = joined(verifiers)
+    names = list(dict.fromkeys(joined(verifiers)))
     key = f"weaver {'+'.join(names)}"
     known: dict[str, float] = {}  # agreements of the run so far
 

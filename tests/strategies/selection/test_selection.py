@@ -146,6 +146,9 @@ def test_a_cascade_keeps_a_share_then_the_best_and_votes_among_those_that_tie() 
     assert [len([a for a in outcome.verified if a.verifier == name]) for name in ("one", "two")] == [6, 4]
     assert answer("cascade:trust=blind,n=6,verifiers=one+two,keep=0", script) == "1"
     assert answer("cascade:trust=blind,n=6,verifiers=two,keep=0", script) == "4"
+    again = ScriptedCluster(script).run(f"{spec.replace('one+two', 'one+two+one')}")
+    assert again.result.answer == "2"  # of 2 and the two of 3, which tie, the one that the first scores highest
+    assert len(again.verified) == 10
 
 
 def test_a_filter_whose_verifier_abstains_leaves_everything_and_an_unknown_one_breaks_ties_only() -> None:

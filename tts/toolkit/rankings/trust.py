@@ -6,7 +6,8 @@ clearly more often than by chance knows something, one that scores it below know
 adds one number to the run's memory (`Run.add`): the chance that the verifier scores a candidate with the vote's answer
 above one with another. By these a verifier is
 
-- trusted: all answers are its to choose from, as in a method's paper;
+- trusted: all answers are its to choose from, as in a method's paper. The bound holds at every number of problems, so
+  that one that knows nothing is hardly ever trusted, however long the run;
 - unknown, as at the beginning, and in the single problem of `tts.solve`: it breaks the ties of the vote;
 - distrusted: the plain vote stands.
 
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import sqrt
+from math import log, sqrt
 from typing import Literal
 
 from tts.checks import require
@@ -29,7 +30,9 @@ from tts.types import Candidate
 Trust = Literal["earned", "blind"]
 CLEAR = 2  # votes by which the first answer of a clear vote leads
 LEAST = 8  # problems with a clear vote, before anything is said of a verifier
-SURELY, HARDLY = 2.0, -1.0  # standard errors from chance: above the one it is trusted, below the other distrusted
+HARDLY = -1.0  # standard errors from chance, below which it is distrusted
+EVER = 0.05  # the chance that one that knows nothing is ever trusted, at most
+AT_ABOUT = 30.0  # problems, where the least is asked of one that knows something
 SPREAD = 0.25  # least standard deviation of a problem's number: a few equal ones do not make it certain
 
 
@@ -99,7 +102,14 @@ def judged(sums: Mapping[str, float]) -> bool | None:
     mean = sums.get("above", 0.0) / problems
     deviation = sqrt(max(0.0, sums.get("squares", 0.0) / problems - mean * mean))
     errors = (mean - 0.5) * sqrt(problems) / max(SPREAD, deviation)
-    return True if errors >= SURELY else False if errors <= HARDLY else None
+    return True if errors >= _surely(problems) else False if errors <= HARDLY else None
+
+
+def _surely(problems: float) -> float:
+    """Standard errors beyond which a verifier is trusted: the boundary that a random walk crosses ever, at whatever
+    number of problems somebody looks, with a probability of `EVER` at most (Robbins 1970, normal mixture)."""
+    both = problems + AT_ABOUT
+    return sqrt(both * log(both / (AT_ABOUT * EVER * EVER)) / problems)
 
 
 def clear_answer(candidates: Sequence[Candidate]) -> str | None:

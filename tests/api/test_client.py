@@ -79,28 +79,39 @@ def test_calls_that_ask_the_same_at_once_pay_each_for_themselves() -> None:
 
 
 def test_a_call_that_is_cancelled_leaves_the_engine_at_once_and_the_others_alone() -> None:
+    begun: list[str] = []
+
     def script(request: dict[str, Any]) -> Reply:
-        pace_s = 3600.0 if "slow" in str(request["messages"]) else 0.01
-        return Reply(("Answer:", " 7"), per_token_s=pace_s)
+        slow = "slow" in str(request["messages"])
+        begun.append("slow" if slow else "quick")
+        return Reply(("Answer:", " 7"), per_token_s=3600.0 if slow else 0.01)
 
     async def service(engine: FakeEngine) -> None:
+        def slow_ones(count: int) -> Any:
+            return asyncio.to_thread(engine.wait, lambda s: begun.count("slow") == count)
+
         async with tts.Client(base_url=engine.base_url, concurrency=4) as client:
-            # Two of the four samples are under way when their call is cancelled, two have not left yet.
-            given_up = asyncio.create_task(client.solve("slow", "majority_vote:n=4"))
+            # Four of the six samples are under way when their call is cancelled, two have not left yet.
+            given_up = asyncio.create_task(client.solve("slow", "majority_vote:n=6"))
             others = asyncio.create_task(client.solve("quick", "majority_vote:n=6"))
-            assert await asyncio.to_thread(engine.wait, lambda s: s.open_streams > 2)
+            assert await slow_ones(4)
             given_up.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await given_up
             assert await asyncio.to_thread(engine.wait, lambda s: s.left == 4)
             assert (await others).answer == "7"
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(client.solve("slow", "single"), 0.05)
+                async with asyncio.timeout(None) as limit:
+                    late = asyncio.create_task(client.solve("slow", "single"))
+                    assert await slow_ones(5)
+                    limit.reschedule(0.0)
+                    await late
             assert (await client.solve("quick", "single")).answer == "7"
 
     with FakeEngine(script) as engine:
         asyncio.run(service(engine))
         assert engine.wait_idle()
+        assert begun.count("slow") == 5
 
 
 def test_closing_the_client_ends_its_calls_with_an_error_and_their_streams(slow: FakeEngine) -> None:

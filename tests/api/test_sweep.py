@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +115,12 @@ def test_a_run_budget_holds_over_a_whole_sweep_and_at_the_server(engine: FakeEng
 
 
 def test_a_deadline_in_seconds_ends_the_trial_with_what_it_has() -> None:
-    with FakeEngine(arithmetic(per_token_s=0.05, words=3)) as slow:
+    begun = count()
+
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(tokenize("Answer: 42"), per_token_s=0.0 if next(begun) < 6 else 3600.0)
+
+    with FakeEngine(script) as slow:
         solved = tts.solve("What is 19 + 23?", "majority_vote:n=none", budget="seconds=1.5", base_url=slow.base_url,
                            concurrency=4)  # fmt: skip
         assert slow.wait_idle()

@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 # Errors only: the packages' own build warnings are no concern of somebody who runs this.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
+# Bytecode is kept, whatever the shell says: each of the tests' hundreds of processes would compile tts anew, and each of
+# pytest's all tests, which is a third of the CPU time of what is started.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-system chaos peers format lint types clean
 

@@ -58,7 +58,9 @@ from tts.workers.killable_processes import Workers
 from tts.workers.sessions import Sessions
 from tts.workers.step_limits import watched
 
-WAITING_S = 5.0  # of wall-clock time that a call may wait in a simulation, beyond its CPU time
+WAITING_S = (
+    30.0  # of wall-clock time that a call may wait in a simulation, or a busy machine let it wait, beyond its CPU time
+)
 _BOUNDED = frozenset({"tts.answers.symbolic:classes"})
 
 

@@ -30,6 +30,7 @@ def test_a_strategy_that_awaits_for_ever_what_costs_nothing_is_rehearsed_to_a_bo
     free: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preflight, "MOST_EVENTS", 20)
+    monkeypatch.setattr(preflight, "MOST_S", 500.0)  # or a busy machine would come to that bound first
     rehearsed: list[int] = []
 
     async def loops(problem: Problem, run: Run, *, verifier: str = "constraint") -> Candidate:

@@ -24,10 +24,12 @@ from tts.workers.reaper import MARKS
 MOST_OUTPUT = 1 << 16  # bytes of each stream that are kept
 _MOST_FILE = 1 << 26
 _MOST_OPEN = 64
-_WAITING_S = 10.0  # of wall-clock time that a program may take beyond four times its CPU time, because it waits
+WAITING_S = 10.0  # of wall-clock time that a program may take beyond four times its CPU time, because it waits
 
 
-def executed(program: str, stdin: str, tests: Sequence[Any], timeout_s: float) -> dict[str, Any]:
+def executed(
+    program: str, stdin: str, tests: Sequence[Any], timeout_s: float, waiting_s: float = WAITING_S
+) -> dict[str, Any]:
     """Run a Python program: alone, or once a test; the fields of `tts.types.Executed`.
 
     Args:
@@ -35,15 +37,16 @@ def executed(program: str, stdin: str, tests: Sequence[Any], timeout_s: float) -
         tests: a text is code that runs after the program, in the same process; a pair is an input and the output that
             is expected of it.
         timeout_s: CPU time of each run, in whole seconds, rounded up.
+        waiting_s: wall-clock time that each run may take beyond four times that.
     """
     if not tests:
-        found, _ = _run(program, stdin, timeout_s)
+        found, _ = _run(program, stdin, timeout_s, waiting_s)
         return found
     passed: list[bool | None] = []
     shown: dict[str, Any] | None = None
     for test in tests:
         code, given, expected = (f"{program}\n{test}", stdin, None) if isinstance(test, str) else (program, *test)
-        found, unknown = _run(code, given, timeout_s)
+        found, unknown = _run(code, given, timeout_s, waiting_s)
         verdict = found["exit_status"] == 0 and (expected is None or _lines(found["stdout"]) == _lines(expected))
         passed.append(None if unknown else verdict)
         if shown is None or all(passed[:-1]):
@@ -52,7 +55,7 @@ def executed(program: str, stdin: str, tests: Sequence[Any], timeout_s: float) -
     return {**shown, "passed": passed}
 
 
-def _run(program: str, stdin: str, timeout_s: float) -> tuple[dict[str, Any], bool]:
+def _run(program: str, stdin: str, timeout_s: float, waiting_s: float) -> tuple[dict[str, Any], bool]:
     """One run: its fields, and whether wall-clock time has ended it, which says nothing of the program."""
     seconds, parent = math.ceil(timeout_s), os.getpid()
 
@@ -80,7 +83,7 @@ def _run(program: str, stdin: str, timeout_s: float) -> tuple[dict[str, Any], bo
             )
             late = False
             try:
-                process.wait(4 * timeout_s + _WAITING_S)
+                process.wait(4 * timeout_s + waiting_s)
             except subprocess.TimeoutExpired:
                 late = True
             finally:

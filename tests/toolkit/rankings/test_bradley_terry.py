@@ -63,6 +63,17 @@ def test_an_interval_holds_the_strength_narrows_with_problems_and_is_unknown_for
     assert bootstrapped([one])[0].low is None
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 2000), min_size=9, max_size=9), st.sampled_from([0.01, 1.0, 30.0]))
+def test_everybody_wins_as_often_as_the_strengths_expect(games, prior) -> None:
+    table = np.array(games, dtype=float).reshape(3, 3)
+    np.fill_diagonal(table, 0)
+    strengths = np.array(bradley_terry(table, prior=prior))
+    chances = 1 / (1 + np.exp(strengths[None, :] - strengths[:, None]))
+    expected = ((table + table.T) * chances).sum(axis=1) + prior / (1 + np.exp(-strengths))
+    assert expected == pytest.approx(table.sum(axis=1) + prior / 2, rel=1e-6, abs=1e-6)
+
+
 @pytest.mark.parametrize("wins", [[], [[0, 1]], [[0, -1], [1, 0]], [[1, 1], [1, 0]], [[0, float("nan")], [1, 0]]])
 def test_what_is_no_table_of_wins_is_refused(wins) -> None:
     with pytest.raises(InvalidParameter):

@@ -70,7 +70,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo "installing into $(VENV): some minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
-	@$(PIP) --editable '.[laws,local,math,pool,report,tasks,dev]'
+	@$(PIP) --editable '.[laws,local,math,pool,report,serve,tasks,dev]'
 	@touch $@
 
 clean: ## remove the environment and all that was built

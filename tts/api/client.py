@@ -15,7 +15,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
 from tts.api.options import Options, divided, run_options
@@ -25,7 +25,7 @@ from tts.api.results import Solved, describe_cost
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.api.sync import run_on_loop
 from tts.clusters.serving import ServingCluster
-from tts.core.actions import SOLVER
+from tts.core.actions import SOLVER, Event, trial_of
 from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
@@ -48,6 +48,20 @@ if TYPE_CHECKING:
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
 _Known = tuple[str, Strategy]  # a strategy's text and its function
 CLOSING_S = 2.0  # time that a cancelled call waits for its streams to be closed
+
+
+class Observer(Protocol):
+    """Hears of one call of a client, on the client's event loop."""
+
+    def opened(self) -> None:
+        """Note that the call may cost something from here on."""
+
+    def heard(self, event: Event) -> None:
+        """Note an event of one of the call's requests."""
+
+    def paid(self, cost: Cost) -> None:
+        """Note the whole cost, once no request of the call is under way any more: also of a call that was cancelled or
+        has failed. Of a call that the closing of its client ended, nobody knows it, and this is not called."""
 
 
 class Client:
@@ -129,8 +143,9 @@ class Client:
         budget: str | Limits | None = None,
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
+        observer: Observer | None = None,
     ) -> Solved:
-        """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client.
+        """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client. `observer` hears of the call.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -142,7 +157,7 @@ class Client:
         share = self._budget if budget is None else as_limits(budget)
         given = self._sampling if sampling is None else as_sampling(sampling, self._target)
         (seed,) = numbers([seed])
-        call = desk.solve(problem, spec, resolve, share, seed, given)
+        call = desk.solve(problem, spec, resolve, share, seed, given, observer)
         if asyncio.get_running_loop() is desk.loop:
             return await call
         elsewhere: asyncio.Future[Solved] = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, desk.loop))
@@ -169,6 +184,11 @@ class Client:
         except KeyboardInterrupt:
             future.cancel()
             raise
+
+    @property
+    def model(self) -> str:
+        """The name of the model that is asked where nothing names a role."""
+        return self._opened().model
 
     @property
     def spent(self) -> Cost:
@@ -218,6 +238,7 @@ class _Desk:
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
+        self._observers: dict[str, Observer] = {}
         self._cluster = ServingCluster(models.by_name, self._verifiers, probed, models.clients_of)
         self.scheduler = Scheduler(
             (),
@@ -230,8 +251,12 @@ class _Desk:
             serves=True,
             **run_options(target),
         )
-        self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided))
+        self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided, self._heard))
         self._running.add_done_callback(self._ended)
+
+    @property
+    def model(self) -> str:
+        return self._models.name
 
     async def aclose(self) -> None:
         """Cancel everything, and wait until its streams are closed."""
@@ -246,6 +271,7 @@ class _Desk:
         share: Limits,
         seed: int,
         sampling: Sampling,
+        observer: Observer | None,
     ) -> Solved:
         """Run one trial to its end."""
         if self._running.done():
@@ -259,6 +285,9 @@ class _Desk:
         planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id)
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
+        if observer is not None:
+            self._observers[planned.id] = observer
+            observer.opened()
         self._cluster.open(planned)
         try:
             await asyncio.wait({found})
@@ -312,9 +341,16 @@ class _Desk:
             name = f"{cell}+{count}"
         return name
 
+    def _heard(self, events: Sequence[Event]) -> None:
+        for event in events if self._observers else ():
+            if (observer := self._observers.get(trial_of(event.id))) is not None:
+                observer.heard(event)
+
     def _decided(self, result: Result, decided: Decided) -> None:
         failure = self._cluster.failures.pop(result.id, None)
         found = self._waiting.pop(result.id)
+        if (observer := self._observers.pop(result.id, None)) is not None:
+            observer.paid(decided.paid)
         if failure is not None and result.error is not None:
             found.set_result(failure.rebuild())
         else:
@@ -328,6 +364,7 @@ class _Desk:
         for found in self._waiting.values():
             found.set_result(Interrupted(f"stopped before there was an answer ({why}); all calls have cost: {paid}"))
         self._waiting.clear()
+        self._observers.clear()
 
 
 class _LoopThread:

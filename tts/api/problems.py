@@ -49,11 +49,23 @@ def as_problem(prompt: str | Prompt | Problem | Example) -> Problem:
         raise InvalidParameter(
             f"a prompt must be text, a Problem, or messages with role and content: {error}", name="prompt"
         ) from None
-    system = next((m.content for m in messages if m.role == "system"), None)
-    users = [m.content for m in messages if m.role == "user"]
-    if len(users) != 1 or any(m.role == "assistant" for m in messages):
-        raise InvalidParameter("a prompt of messages must be one user turn, after a system turn if you like")
-    return as_problem(Problem("prompt", users[0], system))
+    return as_problem(_conversation(messages))
+
+
+def _conversation(messages: Prompt) -> Problem:
+    """A chat as a problem: its last turn, which is the user's, after the system turns and the turns between."""
+    first = next((i for i, turn in enumerate(messages) if turn.role != "system"), len(messages))
+    said, turns = messages[:first], messages[first:]
+    if not turns or turns[-1].role != "user":
+        raise InvalidParameter(
+            "the messages of a prompt must end with a user turn, but the last is "
+            + (f"of the {turns[-1].role}" if turns else "a system turn" if said else "missing"),
+            name="prompt",
+        )
+    if any(turn.role == "system" for turn in turns):
+        raise InvalidParameter("the system turns of a prompt must come first, but one is after another turn")
+    system = "\n\n".join(turn.content for turn in said) if said else None
+    return Problem("prompt", turns[-1].content, system, shots=turns[:-1])
 
 
 Problems = str | Path | Task | TaskSource | Example | Problem | Iterable[Example | Problem]

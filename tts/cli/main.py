@@ -15,14 +15,14 @@ import typer
 from typer.core import TyperGroup
 
 from tts.cli.advise import advise_app
-from tts.cli.doctor import doctor
 from tts.cli.judge import judge_app
-from tts.cli.listing import allocators, model_app, selectors, strategies, verifiers
+from tts.cli.listing import allocators, doctor, model_app, selectors, strategies, verifiers
 from tts.cli.output import complain
 from tts.cli.plan import plan
 from tts.cli.pool import pool_app
 from tts.cli.replay import replay
 from tts.cli.report import report
+from tts.cli.serve import serve
 from tts.cli.solve import solve
 from tts.cli.sweep import sweep
 from tts.process.streams import echo
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tts.errors import TTSError
 
 ORDER = (
-    *("solve", "sweep", "plan", "replay", "report", "pool", "judge", "advise", "model"),
+    *("solve", "sweep", "plan", "replay", "report", "serve", "pool", "judge", "advise", "model"),
     *("strategies", "verifiers", "selectors", "allocators", "doctor"),
 )
 
@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (solve, sweep, plan, replay, report, strategies, verifiers, selectors, allocators, doctor):
+for _command in (solve, sweep, plan, replay, report, serve, strategies, verifiers, selectors, allocators, doctor):
     app.command()(_command)
 app.add_typer(pool_app, name="pool")
 app.add_typer(judge_app, name="judge")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 OPEN_WINDOW = 64  # samples in flight for an open count
 MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
 OPEN_FAILURES = 8  # in a row, after which an open count ends: failures may cost nothing, and else would never end
+FORM = "response_format"  # the field of a request's body with the form of its answer
 
 
 class Update(Value, frozen=True):
@@ -344,6 +345,9 @@ def request_of(
     messages = run.problem.messages if prompt is None else as_prompt(prompt, system)
     name = model or run._scope.model
     base = run.sampling if name == run._scope.model else sampling_of(run._trial, name)
+    if run._scope.helps and FORM in base.extra_body:  # which is the form of the answer, not of what helps to find it
+        body = {key: value for key, value in base.extra_body.items() if key != FORM}
+        base = msgspec.structs.replace(base, extra_body=body)
     try:
         sampling = msgspec.structs.replace(base, **overrides) if overrides else base
     except TypeError:

@@ -1,0 +1,254 @@
+"""Chats: what a request may say, what runs for it, what it is told. An error names the field and the remedy."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import httpx2
+import pytest
+from serving import ASK, CHAT, Model, Served, served
+
+import tts
+from tts.errors import ContextTooLong, Overloaded, ServerFailed, TimedOut
+from tts.serve.fields import Wanted
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
+
+
+def asked(use: Callable[[Served], Awaitable[None]], **options: Any) -> None:
+    async def within() -> None:
+        async with served(**options) as server:
+            await use(server)
+
+    asyncio.run(within())
+
+
+def error_of(reply: httpx2.Response) -> dict[str, Any]:
+    error: dict[str, Any] = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    return error
+
+
+def test_the_answer_is_in_the_shape_of_openai_and_its_usage_is_the_sum_of_all_samples() -> None:
+    async def use(server: Served) -> None:
+        reply = (await server.ask()).json()
+        (choice,) = reply["choices"]
+        assert choice["message"] == {"role": "assistant", "content": "So it is.\nAnswer: 7", "refusal": None}
+        assert (reply["object"], choice["finish_reason"], reply["model"]) == ("chat.completion", "stop", "Model")
+        usage = reply["usage"]
+        assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (15, 12, 27)
+        assert usage["tts"] == {
+            "samples": 3, "verifier_tokens": 0, "cancelled_tokens": 0, "selected": 0, "cost": None, "answer": "7",
+            "exhausted": False,
+        }  # fmt: skip
+        assert server.client.spent.tokens == 12
+
+    asked(use)
+
+
+def test_what_the_body_says_comes_before_headers_before_the_models_name_before_the_default() -> None:
+    async def use(server: Served) -> None:
+        async def samples(**given: Any) -> int:
+            return int((await server.ask(**given)).json()["usage"]["tts"]["samples"])
+
+        header = {"x-tts-strategy": "majority_vote:n=5"}
+        body = {"strategy": "majority_vote:n=6"}
+        assert await samples() == 3
+        assert await samples(model="Model") == 3
+        assert await samples(model="quick") == 2
+        assert await samples(model="majority_vote:n=4@Model") == 4
+        assert await samples(model="quick", headers=header) == 5
+        assert await samples(model="quick", headers=header, tts=body) == 6
+        assert await samples(headers={"x-tts-budget": "samples=1"}) == 1
+        assert await samples(headers={"x-tts-budget": "samples=1"}, tts={"budget": {"samples": 2}}) == 2
+        assert await samples(model="bounded") == 1
+
+    aliases = {"quick": Wanted("majority_vote:n=2"), "bounded": Wanted(budget="samples=1")}
+    asked(use, aliases=aliases)
+
+
+def test_turns_system_and_sampling_reach_the_model_as_they_were_given() -> None:
+    async def use(server: Served) -> None:
+        turns = [
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "content": "What is 3 + 4?"},
+            {"role": "assistant", "content": "7"},
+            {"role": "user", "content": [{"type": "text", "text": "And "}, {"type": "text", "text": "5 more?"}]},
+        ]
+        form = {"type": "json_object"}
+        given = {"temperature": 0.25, "top_p": 0.5, "max_completion_tokens": 9, "stop": "END", "response_format": form}
+        first, again, other = [
+            await server.ask(messages=turns, seed=seed, **given, tts={"strategy": "single"}) for seed in (5, 5, 6)
+        ]
+        assert first.status_code == again.status_code == other.status_code == 200
+        request = model.requests[0]
+        assert [(turn.role, turn.content) for turn in request.messages] == [
+            ("system", "Be brief."), ("user", "What is 3 + 4?"), ("assistant", "7"), ("user", "And 5 more?"),
+        ]  # fmt: skip
+        sampling = request.sampling
+        assert (sampling.temperature, sampling.top_p, sampling.max_tokens, sampling.stop) == (0.25, 0.5, 9, ("END",))
+        assert sampling.extra_body == {"response_format": form}
+        seeds = [request.seed for request in model.requests]
+        assert seeds[0] == seeds[1] != seeds[2]
+
+    model = Model()
+    asked(use, model=model)
+
+
+class Varied(Model):
+    """Answers differently for each seed."""
+
+    async def __call__(self, request: tts.Request) -> tts.Completion:
+        found = await super().__call__(request)
+        return tts.Completion(f"Answer: {request.seed}", usage=found.usage)
+
+
+def test_the_form_of_the_answer_is_not_asked_of_what_helps_to_decide() -> None:
+    async def use(server: Served) -> None:
+        strategy = {"strategy": "knockout:n=2,verifier=pairwise"}
+        reply = await server.ask(response_format={"type": "json_object"}, tts=strategy, seed=1)
+        assert reply.status_code == 200
+        formed = {True: set[bool](), False: set[bool]()}
+        for request in model.requests:
+            formed[request.messages[-1].content == ASK[0]["content"]].add(
+                "response_format" in request.sampling.extra_body
+            )
+        assert formed == {True: {True}, False: {False}}
+
+    model = Varied()
+    asked(use, model=model)
+
+
+def test_unknown_fields_are_refused_by_name_or_forwarded() -> None:
+    async def refusing(server: Served) -> None:
+        error = error_of(await server.ask(mirostat=2))
+        assert error["param"] == "mirostat" and "--forward-unknown" in error["message"]
+
+    async def forwarding(server: Served) -> None:
+        assert (await server.ask(mirostat=2)).status_code == 200
+        assert model.requests[0].sampling.extra_body == {"mirostat": 2}
+        assert (await server.ask(tools=[])).status_code == 400
+
+    model = Model()
+    asked(refusing)
+    asked(forwarding, model=model, forward_unknown=True)
+
+
+IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}]}]
+WRONG: list[tuple[dict[str, Any], int, str]] = [
+    ({"model": "modl"}, 404, "unknown model 'modl'. Did you mean 'Model'?"),
+    ({"model": "majorty_vote@Model"}, 404, "Did you mean 'majority_vote'?"),
+    ({"tts": {"strategy": "singl"}}, 404, "Did you mean 'single'?"),
+    ({"tts": {"strategy": "majority_vote:m=2"}}, 400, "unknown parameter of majority_vote 'm'"),
+    ({"tts": {"strategy": "best_of_n:verifier=/etc/passwd.py:V"}}, 400, "only an alias of the server"),
+    ({"tts": {"strategy": "os:system"}}, 404, "unknown strategy 'os'"),
+    ({"tts": {"plan": 1}}, 400, "tts has an unknown field 'plan'"),
+    ({"tts": {"budget": "tokns=1"}}, 400, "Did you mean 'tokens'?"),
+    ({"tts": {"budget": "tokens=1"}}, 400, "cannot hold one sample"),
+    ({"tts": {"deadline_s": 0}}, 400, "tts.deadline_s must be a number of seconds above 0"),
+    ({"n": 0}, 400, "n must be 1, but got 0"),
+    ({"messages": []}, 400, "messages must be a list"),
+    ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, 400, "user turn"),
+    ({"messages": IMAGE}, 400, "messages[0].content[0] must be text"),
+    ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
+    ({"temperature": "hot"}, 400, "temperature must be a number"),
+    ({"max_tokens": 0}, 400, "max_tokens must be at least 1"),
+    ({"seed": "a"}, 400, "seed must be a whole number"),
+    ({"stream": 1}, 400, "stream must be true or false"),
+    ({"response_format": {"type": "xml"}}, 400, "response_format.type"),
+]
+
+
+def test_a_request_that_is_wrong_is_told_what_is_wrong_and_costs_nothing() -> None:
+    async def use(server: Served) -> None:
+        for fields, status, words in WRONG:
+            reply = await server.ask(**fields)
+            assert reply.status_code == status, (fields, reply.text)
+            assert words in error_of(reply)["message"], fields
+        malformed = await server.http.post(CHAT, content=b'{"messages": [}')
+        assert (malformed.status_code, error_of(malformed)["code"]) == (400, "invalid_json")
+        large = await server.http.post(CHAT, content=b" " * (8 * 2**20 + 1))
+        assert (large.status_code, error_of(large)["code"]) == (413, "body_too_large")
+        assert error_of(await server.http.get("/v1/nothing"))["code"] == "unknown_url"
+        assert (await server.http.get(CHAT)).status_code == 405
+        assert model.requests == []
+
+    model = Model()
+    asked(use, model=model)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ServerFailed("it broke"), 502, "model_server_failed"),
+        (TimedOut("silence", phase="idle"), 504, "model_server_timed_out"),
+        (Overloaded("full", retry_after_s=7), 503, "overloaded"),
+        (ContextTooLong("too long"), 400, "context_length_exceeded"),
+        (ValueError("its own"), 500, "strategy_failed"),
+    ],
+)
+def test_a_failure_of_the_models_server_has_a_status_of_its_own(error: Exception, status: int, code: str) -> None:
+    async def use(server: Served) -> None:
+        reply = await server.ask()
+        assert (reply.status_code, error_of(reply)["code"]) == (status, code), reply.text
+
+    model = Model()
+    model.fails = error
+    asked(use, model=model, patience_s=0.0)
+
+
+def test_models_are_listed_and_each_can_be_asked_for_by_its_name() -> None:
+    async def use(server: Served) -> None:
+        listed = [model["id"] for model in (await server.http.get("/v1/models")).json()["data"]]
+        assert listed[:2] == ["Model", "quick"] and "best_of_n@Model" in listed
+        assert (await server.http.get("/v1/models/majority_vote:n=4@Model")).status_code == 200
+        assert (await server.http.get("/v1/models/nothing")).status_code == 404
+
+    asked(use, aliases={"quick": Wanted("single")})
+
+
+def test_a_server_that_drains_is_healthy_and_not_ready_and_takes_no_request() -> None:
+    async def use(server: Served) -> None:
+        assert [(await server.http.get(path)).status_code for path in ("/health", "/ready")] == [200, 200]
+        server.service.draining = True
+        assert [(await server.http.get(path)).status_code for path in ("/health", "/ready")] == [200, 503]
+        reply = await server.ask()
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+
+    asked(use)
+
+
+def test_requests_have_ids_and_lines_of_the_log_which_hold_no_prompt(caplog: pytest.LogCaptureFixture) -> None:
+    async def use(server: Served) -> None:
+        assert (await server.ask(headers={"x-request-id": "mine-1"})).headers["x-request-id"] == "mine-1"
+        assert len((await server.ask(headers={"x-request-id": "a b\n"})).headers["x-request-id"]) == 24
+        assert (await server.ask(n=0)).headers["x-request-id"]
+
+    with caplog.at_level("INFO", logger="tts.serve"):
+        asked(use)
+    lines = [record.getMessage() for record in caplog.records if record.name == "tts.serve"]
+    assert len(lines) == 3 and '"request_id":"mine-1"' in lines[0] and '"tokens":12' in lines[0]
+    assert not [line for line in lines if ASK[0]["content"] in line or "So it is" in line]
+
+
+def test_a_client_that_goes_away_cancels_its_request_down_to_the_engine_and_no_other() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(("Answer:", " 7"), per_token_s=3600.0 if "slow" in str(request["messages"]) else 0.0)
+
+    async def within(engine: FakeEngine) -> None:
+        async with served(base_url=engine.base_url) as server:
+            for stream in (False, True):
+                gone = asyncio.Event()
+                slow = [{"role": "user", "content": "slow"}]
+                leaving = asyncio.create_task(server.left(gone, messages=slow, stream=stream))
+                assert await asyncio.to_thread(engine.wait, lambda stats: stats.open_streams == 3)
+                assert (await server.ask()).json()["choices"][0]["message"]["content"] == "Answer: 7"
+                gone.set()
+                await leaving
+                assert await asyncio.to_thread(engine.wait, lambda stats: stats.open_streams == 0)
+            assert server.accounts.running("-") == 0
+
+    with FakeEngine(script) as engine:
+        asyncio.run(within(engine))
+        assert engine.wait_idle()
+        assert engine.stats().left == 6 and engine.stats().tokens_after_leave == 0

@@ -1,0 +1,108 @@
+"""Streams say what is true at the time: progress while samples are drawn, and tokens only of the answer."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from serving import ASK, Served, served
+
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Misbehaviour, Reply
+
+
+def texts_of(sent: list[dict[str, Any]]) -> list[str]:
+    """The pieces of text in the events of a stream, in their order."""
+    lines = b"".join(message.get("body", b"") for message in sent).decode().splitlines()
+    events = [msgspec.json.decode(line[6:]) for line in lines if line.startswith("data: {")]
+    return [event["choices"][0]["delta"]["content"] for event in events
+            if event["choices"] and event["choices"][0]["delta"].get("content")]  # fmt: skip
+
+
+def test_the_tokens_of_single_are_sent_while_the_model_goes_on() -> None:
+    async def within(engine: FakeEngine) -> None:
+        async with served(base_url=engine.base_url) as server:
+            gone = asyncio.Event()
+            engine.allow(2)
+            reading = asyncio.create_task(server.left(gone, stream=True, tts={"strategy": "single"}))
+            while not (sent := "".join(texts_of(server.sent))).startswith("one two"):
+                await server.sending.wait()
+                server.sending.clear()
+            assert sent == "one two" and engine.stats().open_streams == 1
+            engine.allow(100)
+            await reading
+            assert "".join(texts_of(server.sent)) == "one two three four"
+
+    with FakeEngine(lambda request: Reply(("one", " two", " three", " four")), lockstep=True) as engine:
+        asyncio.run(within(engine))
+
+
+def test_of_several_samples_progress_is_told_and_the_text_comes_once_it_is_chosen() -> None:
+    async def within(engine: FakeEngine) -> None:
+        async with served(base_url=engine.base_url) as server:
+            engine.allow(2)
+            reading = asyncio.create_task(server.left(asyncio.Event(), stream=True))
+            assert await asyncio.to_thread(engine.wait, lambda stats: stats.tokens >= 2)
+            assert texts_of(server.sent) == []
+            engine.allow(1000)
+            await reading
+            assert texts_of(server.sent) == ["Answer: 7"]
+            body = b"".join(message.get("body", b"") for message in server.sent).decode()
+            comments = [msgspec.json.decode(line[6:]) for line in body.splitlines() if line.startswith(": tts ")]
+            assert comments[0]["samples"] == 0 and comments[0]["strategy"] == "majority_vote:n=3"
+            assert [line["samples"] for line in comments] == sorted(line["samples"] for line in comments)
+            assert body.endswith("data: [DONE]\n\n")
+
+    with FakeEngine(lambda request: Reply(("Answer:", " 7")), lockstep=True) as engine:
+        asyncio.run(within(engine))
+
+
+def test_a_stream_that_fails_ends_with_an_error_and_never_with_a_finish_reason() -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(("one", " two"), misbehave=Misbehaviour.TORN)
+
+    async def within(engine: FakeEngine) -> None:
+        async with served(base_url=engine.base_url, patience_s=0.0) as server:
+            await server.left(asyncio.Event(), stream=True, messages=ASK, tts={"strategy": "single"})
+            body = b"".join(message.get("body", b"") for message in server.sent).decode()
+            assert '"error":' in body and body.endswith("data: [DONE]\n\n")
+            assert '"finish_reason":"' not in body
+
+    with FakeEngine(script) as engine:
+        asyncio.run(within(engine))
+
+
+def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> None:
+    from tts.core.actions import Progressed
+    from tts.core.budget import Limits
+    from tts.serve.accounts import Accounts
+    from tts.serve.calls import Call
+    from tts.serve.catalogue import Chosen
+    from tts.serve.fields import Asked
+    from tts.serve.keys import ANYBODY
+    from tts.types import Message, Sampling
+
+    def heard(*pieces: tuple[str, int]) -> Call:
+        hold = Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id")
+        asked = Asked((Message("user", "?"),), None, {}, stream=True)
+        call = Call(asked, Chosen("single", Limits()), Sampling(), hold)
+        for text, offset in pieces:
+            call.heard(Progressed("c/p/1", 0.0, text, offset, 1))
+        return call
+
+    same = heard(("one", 0), (" two", 3), ("one", 0), (" two three", 3))
+    assert (same.text, same.broken) == ("one two three", False)
+    assert heard(("one", 0), (" two", 3), ("one", 0), (" three", 3)).broken
+
+
+def test_a_served_stream_answers_as_the_same_request_without_one() -> None:
+    async def use(server: Served) -> None:
+        for strategy in ("single", "majority_vote:n=2"):
+            whole = (await server.ask(tts={"strategy": strategy}, seed=4)).json()["choices"][0]["message"]["content"]
+            await server.left(asyncio.Event(), stream=True, seed=4, tts={"strategy": strategy})
+            assert "".join(texts_of(server.sent)) == whole
+
+    async def within() -> None:
+        async with served() as server:
+            await use(server)
+
+    asyncio.run(within())

@@ -1,0 +1,64 @@
+"""`tts serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tts.cli.options import RUN, with_options
+from tts.cli.values import arguments_of
+
+
+@with_options(*(name for name in RUN if name not in ("cluster", "address")))
+def serve(
+    host: Annotated[str, typer.Option("--host", help="Address to listen on; others than loopback need --keys.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0: any that is free.")] = 8000,
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", help="Strategy of requests that name none.")
+    ] = "majority_vote:n=8",
+    budget: Annotated[
+        str, typer.Option("--budget", "-b", help="Budget of a request, in what it does not limit itself.")
+    ] = "",
+    run_budget: Annotated[str, typer.Option("--run-budget", help="Budget of all requests together.")] = "",
+    deadline_s: Annotated[
+        float | None, typer.Option("--deadline-s", help="Seconds until the answer to a request that names none.")
+    ] = None,
+    aliases: Annotated[
+        Path | None, typer.Option("--aliases", help="YAML file of models' names: what each one runs.")
+    ] = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", help="YAML file of those who may ask: key, budget, concurrency.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Folder that keeps what each key has spent, over restarts.")
+    ] = None,
+    forward_unknown: Annotated[
+        bool, typer.Option("--forward-unknown", help="Unknown fields go to the model's server; else they are refused.")
+    ] = False,
+    drain_s: Annotated[
+        float, typer.Option("--drain-s", help="Seconds that requests under way have left once SIGTERM has come.")
+    ] = 30.0,
+    tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Key of the certificate.")] = None,
+    **options: Any,
+) -> None:
+    """Serve OpenAI's API: each request is answered by a strategy."""
+    from tts.api.sync import run_on_loop
+    from tts.errors import MissingExtra
+
+    try:
+        from tts.serve.running import Settings, live, log_to_standard_error
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
+    settings = Settings(
+        host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, forward_unknown, drain_s, tls_cert,
+        tls_key,
+    )  # fmt: skip
+    log_to_standard_error()
+    run_on_loop(live(settings, arguments_of(options)))

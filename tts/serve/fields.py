@@ -1,0 +1,212 @@
+"""A chat request, read: what is asked, how to sample, and what to run. No field is passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tts.errors import InvalidParameter
+from tts.serve.refusals import Refusal
+from tts.types import Message, Prompt, Sampling, Value
+
+SAMPLING = (
+    "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "reasoning_effort", "chat_template_kwargs",
+)  # fmt: skip
+EXTRA = ("response_format", "frequency_penalty", "presence_penalty", "logit_bias")  # go to the model's server as given
+OF_NO_EFFECT = ("user", "safety_identifier", "metadata", "prompt_cache_key", "store")  # here
+OWN = ("model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs")
+NOT_YET = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "modalities", "audio")
+KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT)
+_TTS = ("strategy", "budget", "deadline_s")
+
+
+class Wanted(Value, frozen=True):
+    """What a request, an alias or the server's default says of what to run; None says nothing.
+
+    Args:
+        strategy: `NAME:PARAM=VALUE,...`. budget: limits of the request, as text. deadline_s: seconds until its answer.
+    """
+
+    strategy: str | None = None
+    budget: str | None = None
+    deadline_s: float | None = None
+
+    def over(self, other: Wanted) -> Wanted:
+        """These wishes, and the other's where they say nothing."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in _TTS)
+        return Wanted(*(other if mine is None else mine for mine, other in pairs))
+
+
+class Asked(Value, frozen=True):
+    """A chat request.
+
+    Args:
+        messages: the turns. model: as named; None where none is. sampling: fields of `tts.Sampling`.
+        stream: whether events are asked for. include_usage: whether a stream ends with the usage.
+        wanted: the field `tts`.
+    """
+
+    messages: Prompt
+    model: str | None
+    sampling: Mapping[str, Any]
+    seed: int = 0
+    stream: bool = False
+    include_usage: bool = False
+    wanted: Wanted = Wanted()
+
+
+def asked_of(body: bytes, forward_unknown: bool = False) -> Asked:
+    """Read a request's body.
+
+    Args:
+        forward_unknown: whether unknown fields go to the model's server; else they are refused.
+    Raises: Refusal.
+    """
+    fields = _object(body)
+    unknown = [name for name in fields if name not in KNOWN]
+    if unknown and (unknown[0] in NOT_YET or not forward_unknown):
+        raise _unknown(unknown[0])
+    _check_count(fields)
+    if fields.get("logprobs"):
+        raise Refusal(400, "logprobs must be false: an answer that was chosen has none", param="logprobs")
+    seed = _typed(fields, "seed", int, "a whole number")
+    options = _typed(fields, "stream_options", dict, "an object") or {}
+    if extra := [name for name in options if name not in ("include_usage", "include_obfuscation")]:
+        raise Refusal(400, f"stream_options has an unknown field {extra[0]!r}", param="stream_options")
+    return Asked(
+        _messages(fields.get("messages")),
+        _typed(fields, "model", str, "text"),
+        _sampling(fields, unknown),
+        0 if seed is None else seed,
+        bool(_typed(fields, "stream", bool, "true or false")),
+        bool(options.get("include_usage")),
+        wanted_of(fields["tts"], "tts") if "tts" in fields else Wanted(),
+    )
+
+
+def wanted_of(given: object, where: str) -> Wanted:
+    """Read what a mapping says of what to run. Raises: Refusal, which names the field."""
+    if not isinstance(given, Mapping):
+        raise Refusal(400, f'{where} must be an object such as {{"strategy": "majority_vote:n=8"}}', param=where)
+    for name in given:
+        if name not in _TTS:
+            raise Refusal(400, f"{where} has an unknown field {name!r}: known are {', '.join(_TTS)}", param=where)
+    budget = given.get("budget")
+    if isinstance(budget, Mapping):
+        budget = ",".join(f"{name}={amount}" for name, amount in budget.items())
+    for name, value in (("strategy", given.get("strategy")), ("budget", budget)):
+        if value is not None and not isinstance(value, str):
+            raise Refusal(400, f"{where}.{name} must be text, but got {value!r}", param=f"{where}.{name}")
+    return Wanted(given.get("strategy"), budget, seconds_of(given.get("deadline_s"), f"{where}.deadline_s"))
+
+
+def seconds_of(given: object, where: str) -> float | None:
+    """A number of seconds. Raises: Refusal."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
+        raise Refusal(400, f"{where} must be a number of seconds above 0, but got {given!r}", param=where)
+    return float(given)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        fields = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refusal(400, f"the body is no JSON: {error}", code="invalid_json") from None
+    if not isinstance(fields, dict):
+        raise Refusal(400, f"the body must be a JSON object, but is a {type(fields).__name__}", code="invalid_json")
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _unknown(name: str) -> Refusal:
+    if name in NOT_YET:
+        return Refusal(400, f"{name} is not supported by this server: leave it out", code="unsupported", param=name)
+    hint = "the server forwards unknown fields to its model where it is started with --forward-unknown"
+    return Refusal(400, f"unknown field {name!r}: leave it out ({hint})", code="unknown_parameter", param=name)
+
+
+def _check_count(fields: Mapping[str, Any]) -> None:
+    count = _typed(fields, "n", int, "a whole number")
+    if count is not None and count != 1:
+        why = "one answer is chosen of all samples, whose number is the strategy's (majority_vote:n=8)"
+        raise Refusal(400, f"n must be 1, but got {count}: {why}", param="n")
+
+
+def _typed(fields: Mapping[str, Any], name: str, kind: type, words: str) -> Any:
+    value = fields.get(name)
+    if value is not None and type(value) is not kind:
+        raise Refusal(400, f"{name} must be {words}, but got {value!r}", param=name)
+    return value
+
+
+def _sampling(fields: Mapping[str, Any], unknown: Sequence[str]) -> dict[str, Any]:
+    found = {name: fields[name] for name in SAMPLING if name in fields}
+    if "max_completion_tokens" in fields:
+        if "max_tokens" in found and found["max_tokens"] != fields["max_completion_tokens"]:
+            raise Refusal(400, "max_tokens and max_completion_tokens differ: leave one out", param="max_tokens")
+        found["max_tokens"] = fields["max_completion_tokens"]
+    extra = {name: fields[name] for name in (*EXTRA, *unknown) if name in fields}
+    form = extra.get("response_format")
+    if form is not None:
+        kinds = ("text", "json_object", "json_schema")
+        if not isinstance(form, dict) or form.get("type") not in kinds:
+            raise Refusal(400, f"response_format.type must be one of {', '.join(kinds)}", param="response_format")
+        if form["type"] == "text":
+            del extra["response_format"]
+    return {**found, "extra_body": extra} if extra else found
+
+
+def sampling_of(default: Sampling, given: Mapping[str, Any]) -> Sampling:
+    """The server's sampling with a request's fields in place of its own. Raises: Refusal."""
+    fields = dict(given)
+    if "extra_body" in fields:
+        fields["extra_body"] = {**default.extra_body, **fields["extra_body"]}
+    try:
+        return msgspec.structs.replace(default, **fields)
+    except InvalidParameter as error:
+        name = next((name for name in fields if error.message.startswith(name)), None)
+        raise Refusal(400, error.message, param=name) from None
+
+
+def _messages(given: object) -> Prompt:
+    if not isinstance(given, list) or not given:
+        raise Refusal(400, "messages must be a list of at least one message", param="messages")
+    return tuple(_message(turn, f"messages[{i}]") for i, turn in enumerate(given))
+
+
+def _message(turn: object, where: str) -> Message:
+    if not isinstance(turn, dict):
+        raise Refusal(400, f"{where} must be an object with role and content, but got {turn!r}", param=where)
+    role = turn.get("role")
+    if role == "tool" or turn.get("tool_calls"):
+        raise Refusal(400, f"{where}: tools are not supported by this server", code="unsupported", param=where)
+    if role not in ("system", "developer", "user", "assistant"):
+        known = "system, developer, user or assistant"
+        raise Refusal(400, f"{where}.role must be {known}, but got {role!r}", param=f"{where}.role")
+    return Message("system" if role == "developer" else role, _text(turn.get("content"), role, f"{where}.content"))
+
+
+def _text(content: object, role: object, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if content is None and role == "assistant":
+        return ""
+    if not isinstance(content, list):
+        raise Refusal(400, f"{where} must be text, or a list of parts, but got {content!r}", param=where)
+    return "".join(_part(part, f"{where}[{i}]") for i, part in enumerate(content))
+
+
+def _part(part: object, where: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind not in ("text", "refusal"):
+        what = f"a part of type {kind!r}" if isinstance(kind, str) else repr(part)
+        raise Refusal(
+            400, f"{where} must be text, but is {what}: no images, audio or files", code="unsupported", param=where
+        )
+    text = part.get(kind) if isinstance(part, dict) else None
+    if not isinstance(text, str):
+        raise Refusal(400, f"{where}.{kind} must be text, but got {text!r}", param=where)
+    return text

@@ -1,0 +1,67 @@
+"""Request ids, and a line of JSON about each request: what it was and cost, never what it said."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from tts.serve.calls import Call
+
+LOG = logging.getLogger("tts.serve")
+_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+
+class Noted:
+    """What the log will say of a request."""
+
+    def __init__(self, id: str) -> None:
+        self.id = id
+        self.call: Call | None = None
+        self._said: dict[str, Any] = {}
+
+    def say(self, **fields: Any) -> None:
+        self._said |= fields
+
+    def line(self, path: str, status: int, seconds: float) -> str:
+        cost = None if self.call is None else self.call.cost
+        paid = {} if cost is None else {"samples": cost.samples, "tokens": cost.tokens, "usd": cost.usd}
+        fields = {"id": self.id, "path": path, "status": status, "seconds": round(seconds, 4), **self._said, **paid}
+        return msgspec.json.encode(fields).decode()
+
+
+class RequestIds:
+    """Gives every request an id, its client's own (`x-request-id`) if that is one, and logs its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        noted = Noted(secrets.token_hex(12))
+        shown = given if _ID.fullmatch(given) else noted.id
+        scope.setdefault("state", {})["noted"] = noted
+        noted.say(request_id=shown)
+        status, began_s = 0, time.monotonic()
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = shown
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            LOG.info("%s", noted.line(scope["path"], status, time.monotonic() - began_s))

@@ -1,0 +1,175 @@
+"""The server's process: its files, its socket, its certificates, its signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from tts.api.arguments import as_limits, as_sampling, as_spec
+from tts.api.client import Client
+from tts.errors import InvalidParameter
+from tts.process.streams import echo
+from tts.serve.accounts import Accounts, check_bounded
+from tts.serve.app import Service
+from tts.serve.catalogue import Catalogue, read_aliases
+from tts.serve.fields import Wanted
+from tts.serve.keys import ANYBODY, read_keys
+from tts.serve.logs import LOG
+from tts.types import Value
+
+_BACKLOG = 2048  # connections that may wait to be accepted
+
+
+class Settings(Value, frozen=True):
+    """The server's own options, as `tts serve --help` describes them."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    strategy: str = "majority_vote:n=8"
+    budget: str = ""
+    run_budget: str = ""
+    deadline_s: float | None = None
+    aliases: Path | None = None
+    keys: Path | None = None
+    state: Path | None = None
+    forward_unknown: bool = False
+    drain_s: float = 30.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+def log_to_standard_error() -> None:
+    """Write the log, a line of JSON a request, to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter('{"at": "%(asctime)s", "level": "%(levelname)s", "event": %(message)s}'))
+    LOG.addHandler(handler)
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+
+
+async def live(settings: Settings, options: Mapping[str, Any]) -> None:
+    """Serve until the process is told to stop.
+
+    Args:
+        options: of the models, as `tts.Client` takes them, with `sampling`.
+    Raises: UsageError, RunError, and the errors of opening a client, before anything is served.
+    """
+    keys, aliases = read_keys(settings.keys), read_aliases(settings.aliases)
+    tls = certificates(settings.tls_cert, settings.tls_key)
+    if settings.deadline_s is not None and not settings.deadline_s > 0:
+        raise InvalidParameter(f"deadline_s must be above 0 seconds, but got {settings.deadline_s}", name="deadline_s")
+    default = Wanted(settings.strategy, settings.budget, settings.deadline_s)
+    as_spec(settings.strategy, None)
+    check_bounded(keys, as_limits(settings.budget))
+    sampling = as_sampling(options["sampling"], {})
+    accounts = Accounts(keys, settings.state)
+    with (
+        contextlib.closing(accounts),
+        contextlib.closing(listening(settings.host, settings.port, has_keys=keys != [ANYBODY])) as opened,
+    ):
+        async with Client(run_budget=settings.run_budget, **options) as client:
+            catalogue = Catalogue(client.model, default, aliases)
+            service = Service(client, catalogue, keys, accounts, sampling, settings.forward_unknown)
+            host, port = opened.getsockname()[:2]
+            at = f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}/v1"
+            echo(f"serving {client.model} at {at}, by default with {settings.strategy}", err=True)
+            await serve(service, opened, settings.drain_s, tls)
+
+
+def listening(host: str, port: int, *, has_keys: bool) -> socket.socket:
+    """A socket that listens. Raises: InvalidParameter where it cannot, or where anybody could ask without a key."""
+    if not has_keys and not _is_loopback(host):
+        raise InvalidParameter(
+            f"host {host} can be reached from other machines, and there are no keys: add --keys FILE, or leave "
+            f"the host out, which is 127.0.0.1",
+            name="host",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        opened.listen(_BACKLOG)
+    except (OSError, OverflowError) as error:
+        opened.close()
+        why = getattr(error, "strerror", None) or str(error)
+        raise InvalidParameter(f"port {port} of {host} cannot be listened on: {why}", name="port") from None
+    opened.setblocking(False)
+    return opened
+
+
+def certificates(cert: Path | None, key: Path | None) -> dict[str, str]:
+    """uvicorn's options for HTTPS, the files tried. Raises: InvalidParameter."""
+    if cert is None and key is None:
+        return {}
+    if cert is None:
+        raise InvalidParameter("tls_cert is missing: --tls-key is the key of a certificate", name="tls_cert")
+    for path in (cert, *([key] if key else [])):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise InvalidParameter(f"the TLS file {path} cannot be read: {error.strerror}", path=str(path)) from None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", None) or error
+        raise InvalidParameter(
+            f"the TLS file {cert} holds no certificate with its key: {why}", name="tls_cert"
+        ) from None
+    return {"ssl_certfile": str(cert), **({"ssl_keyfile": str(key)} if key else {})}
+
+
+async def serve(service: Service, opened: socket.socket, drain_s: float, tls: dict[str, str]) -> None:
+    """Serve until SIGTERM or Ctrl-C, and then finish the requests under way, for `drain_s` at the most."""
+    config = uvicorn.Config(
+        service.app(),
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(drain_s)),
+        **tls,  # type: ignore[arg-type]  # texts
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    await _Server(config, service).serve([opened])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells the service that it drains, and does not end the process by its signal."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _stop(self) -> None:
+        """Drain; a second signal cancels what is under way."""
+        self.force_exit = self.should_exit
+        self.should_exit = self._service.draining = True
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

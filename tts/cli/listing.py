@@ -1,4 +1,4 @@
-"""What there is: `tts strategies`, `tts verifiers`, `tts selectors`, `tts allocators`, `tts model`, and `tts doctor`."""
+"""What there is: `tts strategies`, `verifiers`, `selectors`, `allocators`, `model`; and what works: `tts doctor`."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_knockout_of_open_n_goes_on_with_samples_and_meetings_in_turns() -> No
     outcome = ScriptedCluster(lambda r, i: script(r, i % 9), verifiers=judges, budget=Limits(samples=20)).run(
         "knockout", n=None, trust="blind", verifier="it"
     )
-    assert len(outcome.result.candidates) == 12 and outcome.result.bill.total.samples == 20
+    assert len(outcome.result.candidates) == 8 and outcome.result.bill.total.samples == 20
     first = [action.helps for action in outcome.generated][:10]
     assert first == [False] * 4 + [True] * 6  # the next samples come after the three meetings of the first
 
@@ -230,3 +230,12 @@ def test_a_judge_is_trusted_once_it_has_agreed_with_clear_votes_and_distrusted_w
         ([], "1199", "9"),
     ):
         assert last_of(name, [*before, last], prefers_the_greater) == answer
+
+
+def test_in_a_knockout_an_answer_with_many_candidates_outlives_verdicts_against_some_of_them() -> None:
+    def against_the_first(problem: Problem, candidate: Candidate) -> float:
+        return 0.5 if candidate.answer == "7" else float(not candidate.text.startswith("first"))
+
+    answers = [Sample(text="first\nAnswer: 4"), Sample("7"), Sample("4"), Sample("4")]
+    assert ran("knockout", answers, against_the_first, n=4, trust="blind").result.answer == "4"
+    assert ran("swiss", answers, against_the_first, n=4, trust="blind").result.answer == "7"  # one player an answer

@@ -3,9 +3,10 @@
 A tournament is a generator, pure: it yields the meetings of a round and returns the winner. `play` has the judge decide
 the meetings; `concluded` goes on without it, as where a budget or a time limit ends in the middle.
 
-- **Who plays.** Answers, not candidates: equal answers would meet in vain, so that each answer has one player, the
-  first candidate with it, and as many votes as candidates. Candidates without an answer play only where none has one;
-  then each text is a player. Which answers play depends on the trust in the judge (`trust.py` beside this file).
+- **Who plays.** Answers (`field`): equal answers would meet in vain, so that each answer has one player, the first
+  candidate with it, and as many votes as candidates. Or candidates (`entrants`), of whom equal answers do not meet: an
+  answer then loses only if each of its candidates does. Candidates without an answer play only where none has one;
+  then each text is an answer. Which answers play depends on the trust in the judge (`trust.py` beside this file).
 - **Ties.** A tied meeting, one on which the judge abstains or contradicts itself, and one that the budget did not hold
   go to the answer with more votes, and with equal votes to the one seen first. So a judge that says nothing at all
   leaves the plain vote.
@@ -14,6 +15,7 @@ the meetings; `concluded` goes on without it, as where a budget or a time limit 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from typing import NamedTuple
 
@@ -29,12 +31,16 @@ BATCH = 4  # samples between two tournaments where their number is open
 
 
 class Player(NamedTuple):
-    """An answer, the first candidate with it, its votes, and its place in the order in which answers were seen."""
+    """An answer, a candidate with it, its votes, and its place in the order in which answers were seen."""
 
     answer: str
     candidate: Candidate
     votes: int
     place: int
+
+    @property
+    def name(self) -> str:
+        return self.candidate.id
 
 
 Pair = tuple[Player, Player]
@@ -45,15 +51,21 @@ class Verdicts:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], float | None] = {}
+        self._of_answers: dict[tuple[str, str], list[float | None]] = {}
 
     def add(self, a: Player, b: Player, share: float | None) -> None:
         """Note that the judge gives the first this share, from 0 to 1; 0.5 is a tie, None says nothing."""
-        self._found[a.answer, b.answer] = share
-        self._found[b.answer, a.answer] = None if share is None else 1 - share
+        for one, other, part in ((a, b, share), (b, a, None if share is None else 1 - share)):
+            self._found[one.name, other.name] = part
+            self._of_answers.setdefault((one.answer, other.answer), []).append(part)
 
     def said(self, a: Player, b: Player) -> float | None:
         """The share of the first, 1 for a win; None where they have not met, or the judge said nothing."""
-        return self._found.get((a.answer, b.answer))
+        return self._found.get((a.name, b.name))
+
+    def between(self, a: Player, b: Player) -> Sequence[float | None]:
+        """The shares of the first one's answer in all meetings of its candidates with those of the other's."""
+        return self._of_answers.get((a.answer, b.answer), ())
 
     def share(self, a: Player, b: Player) -> float:
         """The share of the first, where what the judge said nothing of is a tie."""
@@ -62,7 +74,7 @@ class Verdicts:
 
     def open(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Those pairs that have not met."""
-        return [(a, b) for a, b in pairs if (a.answer, b.answer) not in self._found]
+        return [(a, b) for a, b in pairs if (a.name, b.name) not in self._found]
 
     def better(self, a: Player, b: Player) -> Player:
         """The winner of a meeting: the judge's, or of a tie the one with more votes, or the one seen first."""
@@ -74,16 +86,21 @@ Rounds = Generator[Sequence[Pair], None, Player]
 Tournament = Callable[[Sequence[Player], Verdicts], Rounds]
 
 
-def field(candidates: Sequence[Candidate]) -> list[Player]:
-    """Those that play, in the order in which their answers were seen."""
+def entrants(candidates: Sequence[Candidate]) -> list[Player]:
+    """A player for each candidate that plays, in the order in which they were sampled."""
     ordered = whole(candidates)
     named = [(c.answer, c) for c in ordered if c.answer is not None] or [(c.text, c) for c in ordered]
-    votes: dict[str, int] = {}
-    first: dict[str, Candidate] = {}
-    for answer, candidate in named:
-        votes[answer] = votes.get(answer, 0) + 1
-        first.setdefault(answer, candidate)
-    return [Player(answer, first[answer], count, place) for place, (answer, count) in enumerate(votes.items())]
+    votes = Counter(answer for answer, _ in named)
+    places = {answer: place for place, answer in enumerate(votes)}
+    return [Player(answer, candidate, votes[answer], places[answer]) for answer, candidate in named]
+
+
+def field(candidates: Sequence[Candidate]) -> list[Player]:
+    """A player for each answer, in the order in which they were seen."""
+    first: dict[str, Player] = {}
+    for player in entrants(candidates):
+        first.setdefault(player.answer, player)
+    return [*first.values()]
 
 
 def concluded(rounds: Rounds) -> Player:
@@ -110,6 +127,7 @@ async def play(
     games: int,
     trust: Trust,
     equivalence: Equivalence,
+    players: Callable[[Sequence[Candidate]], list[Player]] = field,
 ) -> Candidate:
     """Sample, let the answers meet before `verifier`, and return the winner.
 
@@ -119,6 +137,7 @@ async def play(
         trust: `toolkit/rankings/trust.py`. Until the judge is trusted, the first two answers of a clear vote meet, so
             that something can be learnt of it.
         verifier: a judge of pairs, or any other: of a meeting, the candidate with the higher score wins.
+        players: `field` or `entrants`.
 
     Raises: AllFailed, BudgetExhausted, UnknownName, InvalidParameter.
     """
@@ -126,8 +145,8 @@ async def play(
     verdicts, guard = Verdicts(), Guard(run, verifier, trust)
 
     def select(candidates: Sequence[Candidate], _: Scores) -> Candidate | None:
-        players = field(guard.allowed(candidates))
-        return concluded(tournament(players, verdicts)).candidate if players else None
+        there = players(guard.allowed(candidates))
+        return concluded(tournament(there, verdicts)).candidate if there else None
 
     async def meet(a: Player, b: Player) -> None:
         one, two = await run.verify([a.candidate, b.candidate], verifier, repeats=games)
@@ -136,7 +155,7 @@ async def play(
     async def decided(candidates: Sequence[Candidate], _: Sequence[Candidate] = ()) -> bool:
         spelt = await equated(run, candidates, equivalence)
         await guard.look()
-        for pairs in tournament(field(guard.allowed(spelt)), verdicts):
+        for pairs in tournament(players(guard.allowed(spelt)), verdicts):
             if meetings := verdicts.open(pairs):
                 await run.gather(*(meet(a, b) for a, b in meetings))
         return False
@@ -161,11 +180,9 @@ async def _learn(
     if answer is None or len(players) < 2:
         return
     first, *others = players
-    met = [other for other in others if not verdicts.open([(first, other)])]
-    if not met and not guard.trusted:
+    if not guard.trusted and not any(verdicts.between(first, other) for other in others):
         await meet(first, others[0])
-        met = others[:1]
-    said = [share for other in met if (share := verdicts.said(first, other)) is not None]
+    said = [share for other in others for share in verdicts.between(first, other) if share is not None]
     await guard.learn(sum(said) / len(said) if said else None)
 
 

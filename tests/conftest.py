@@ -26,11 +26,14 @@ settings.register_profile("any machine", deadline=None)  # a busy one fails no e
 settings.load_profile("any machine")
 
 # The files that take longest go first, or one of them would run alone at the end, beside processes that are done.
-LONGEST = ["planning/test_plan", "methods/test_methods", "cli/test_main", "reports/test_pool", "api/test_sweep",
-           "planning/test_advice", "answers/test_extraction", "core/scheduling/test_scheduler", "tasks/test_graders",
-           "workers/test_killable_processes", "strategies/test_published", "api/test_replays",
-           "strategies/voting/test_majority_vote",
-           "core/trials/test_trial", "models/openai/test_client", "models/test_endpoint_pool",
+LONGEST = ["cli/test_main", "planning/test_plan", "api/test_sweep", "planning/test_advice", "tasks/test_graders",
+           "core/scheduling/test_scheduler", "reports/test_pool", "clusters/test_clusters",
+           "workers/test_killable_processes", "answers/test_extraction", "test_types", "pools/test_from_run",
+           "core/trials/test_sessions", "methods/test_methods", "strategies/voting/test_majority_vote",
+           "strategies/tournaments/test_tournaments", "core/allocation/test_shared_budget", "test_layers",
+           "models/openai/test_transport", "models/openai/test_client", "models/test_weights", "api/test_replays",
+           "strategies/selection/test_best_of_n", "strategies/selection/test_selection", "core/trials/test_trial",
+           "models/test_endpoint_pool", "workers/test_step_limits", "strategies/test_published",
            "tasks/test_sources"]  # fmt: skip
 
 # The files that use the Ray cluster below: one process runs them all, because two clusters would share two cores.

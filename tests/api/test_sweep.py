@@ -205,11 +205,14 @@ def test_votes_and_grades_know_mathematics_where_they_are_asked_to() -> None:
     examples = [Example(Problem("p", "?"), "\\sqrt{2}")]
     votes = [f"{method},equivalence={e}" for method in ("majority_vote:n=5", "best_of_n:n=5,selector=majority")
              for e in ("math", "exact")]  # fmt: skip
-    # Samples of a race are its own: two races side by side would each see some of the texts twice.
-    for strategies in (votes, *([f"first_finish:n=5,k=5,equivalence={e}"] for e in ("math", "exact"))):
+    with FakeEngine(answers(*texts)) as engine:
+        result = tts.sweep(examples, votes, base_url=engine.base_url, concurrency=1)
+    assert [o.correct for o in result.outcomes] == ["math" in strategy for strategy in votes]
+    for equivalence in ("math", "exact"):
         with FakeEngine(answers(*texts)) as engine:
-            result = tts.sweep(examples, strategies, base_url=engine.base_url, concurrency=1)
-        assert [o.correct for o in result.outcomes] == ["math" in strategy for strategy in strategies], strategies
+            race = f"first_finish:n=5,k=5,equivalence={equivalence}"
+            solved = tts.solve("?", race, base_url=engine.base_url, concurrency=1)
+        assert len(solved.candidates) == 5 and (solved.answer == "5") == (equivalence == "exact"), race
 
 
 def test_an_answer_that_hangs_the_grader_is_not_graded_and_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

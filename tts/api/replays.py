@@ -33,6 +33,7 @@ from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered, nobody_can_vote
 from tts.reports.summary import summarise
 from tts.runs.config import RunConfig, split_budgets
+from tts.runs.kinds import check_command
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import check_budgets
 from tts.types import Cost
@@ -119,6 +120,7 @@ def replay(
     priced: Target = {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
     check_keywords(replay, priced)
     folder = as_folder(out)
+    check_command(folder, "replay")
     where = _Where.checked(processes, cluster, address)
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
     chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)

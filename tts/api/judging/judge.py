@@ -41,6 +41,7 @@ from tts.runs.config import RunConfig
 from tts.runs.extension import extension
 from tts.runs.folder import Journal, NoJournal, write_atomically
 from tts.runs.judgements import JUDGED, POOL, write_judgements
+from tts.runs.kinds import check_command
 from tts.runs.plan import Cell, cells_of, outcome_of, plan
 from tts.tasks.example import problems_digest
 from tts.tasks.verdict import Verdict
@@ -106,6 +107,7 @@ async def ajudge(
         raise InvalidParameter(f"{next(iter(prompting))} is of prompts, and recorded candidates were asked already")
     _check_counts(repeats=repeats, orders=orders)
     sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or watcher_of(progress)
+    check_command(folder, "judge")
     source = Source(recorded, benchmark, pool_model)
     groups, scored = await source.groups(samples, limit)
     session = JudgingSession(groups)
@@ -232,6 +234,8 @@ def _extended(journal: Journal, config: RunConfig) -> str:
     if history.config is None:
         return ""
     before = RunConfig.read(history.config)
+    if not all(map(_judge_of, before.strategies)):
+        raise RunMismatch(f"{history.where} holds a run of {before.strategies[0]}, not of judges; choose another --out")
     if left_out := [_judge_of(text) for text in before.strategies if text not in config.strategies]:
         raise RunMismatch(
             f"{history.where} holds scores of {', '.join(left_out)}, too: name every judge of the folder, with others "
@@ -245,7 +249,9 @@ def _extended(journal: Journal, config: RunConfig) -> str:
 
 
 def _judge_of(text: str) -> str:
-    return split_spec(text, "strategy")[1]["verifier"][0]
+    """The judge that a folder's strategy is of; empty where it is a strategy of a sweep or a solve."""
+    name, params = split_spec(text, "strategy")
+    return params["verifier"][0] if name == "judged" and "verifier" in params else ""
 
 
 def _keep(

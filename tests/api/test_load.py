@@ -50,6 +50,9 @@ def test_a_run_that_was_cut_off_is_loaded_as_incomplete(tmp_path: Path) -> None:
     loaded = tts.load(tmp_path)
     assert not loaded.complete
     assert (len(loaded.outcomes), loaded.planned) == (2, 3)
+    assert loaded.unfinished.startswith("2 of 3 trials are decided")
+    tts.report(tmp_path)
+    assert loaded.unfinished in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize("budget", ["samples=3", "samples=8"])

@@ -83,7 +83,9 @@ async def reads_what_nobody_added(problem: Problem, run: Run) -> Candidate:
 @pytest.mark.parametrize(
     ("strategy", "error", "message"),
     [
-        ("majority_vote:n=0", InvalidParameter, "n must be at least 1"),
+        ("majority_vote:n=0", InvalidParameter, "majority_vote: n must be at least 1"),
+        ("budget_forcing:answer=0", InvalidParameter, "budget_forcing: answer must be at least 1"),
+        ("particle_filter:selector=best", UnknownName, "particle_filter: unknown selector 'best'"),
         (too_tight, BudgetTooSmall, "its part majority_vote:n=2: the budget of tokens=3 .* or lower max_tokens"),
         (reads_what_nobody_added, UnknownName, r"no trial has added to 'heat' of 'best' so far \(it is empty\)"),
     ],

@@ -25,6 +25,7 @@ from tts.plugins.spec import check_spec, parse_specs
 from tts.plugins.values import check_given
 from tts.plugins.verifier_parameters import with_normal_texts, with_verifier_texts
 from tts.runs.config import split_budgets
+from tts.runs.kinds import check_command
 from tts.types import Sampling, StrategySpec
 
 _WORDS = {
@@ -71,9 +72,14 @@ def as_budgets(given: object) -> tuple[str, ...]:
     return tuple(map(str, items))
 
 
-def as_folder(out: str | Path | None) -> Path | None:
-    """A folder to write into; None for none. Raises: InvalidParameter."""
-    return None if out is None or out == "" else as_path(out, "out")
+def as_folder(out: str | Path | None, command: str = "") -> Path | None:
+    """A folder to write into; None for none. Raises: InvalidParameter; RunMismatch for that of another command."""
+    if out is None or out == "":
+        return None
+    folder = as_path(out, "out")
+    if command:
+        check_command(folder, command)
+    return folder
 
 
 def as_path(given: str | Path, name: str) -> Path:

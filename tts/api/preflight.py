@@ -18,7 +18,16 @@ from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier, logprobs_for
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
-from tts.errors import BudgetExhausted, BudgetTooSmall, ForeignAwait, StrategyCrashed, UsageError
+from tts.errors import (
+    BudgetExhausted,
+    BudgetTooSmall,
+    ForeignAwait,
+    InvalidParameter,
+    StrategyCrashed,
+    TTSError,
+    UnknownName,
+    UsageError,
+)
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
 from tts.models.roles.needs import Needs, check_served, needs_of
@@ -27,7 +36,7 @@ from tts.plugins.rehearsal import rehearsal
 from tts.runs.config import RunConfig, recorded
 from tts.runs.folder import latest_config
 from tts.runs.plan import Cell, plan, shared_budgets_of, with_max_tokens
-from tts.types import Completion, Problem, Sampling
+from tts.types import Completion, Problem, Sampling, StrategySpec
 from tts.workers.killable_processes import Workers
 
 MOST_SAMPLES = 64  # of one rehearsal
@@ -112,9 +121,17 @@ def _rehearse(
             for result in found:
                 error = result.error.rebuild() if result.error else None
                 if isinstance(error, wrong):
-                    raise error
+                    raise _of(cell.spec, error)
                 if isinstance(error, BudgetExhausted) and _is_of_a_part(result, error):
                     raise BudgetTooSmall(error.message, **error.facts)
+
+
+def _of(spec: StrategySpec, error: TTSError) -> TTSError:
+    """The error of a strategy's value, with the strategy's name before it: a run has several, whose parameters have the
+    same names as one another and as options of the command line."""
+    if isinstance(error, InvalidParameter | UnknownName) and spec.name not in error.message:
+        return type(error)(f"{spec.name}: {error.message}", **error.facts)
+    return error
 
 
 def _is_of_a_part(result: Result, error: BudgetExhausted) -> bool:

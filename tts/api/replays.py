@@ -33,7 +33,6 @@ from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool, Unanswered, nobody_can_vote
 from tts.reports.summary import summarise
 from tts.runs.config import RunConfig, split_budgets
-from tts.runs.kinds import check_command
 from tts.runs.outcomes import Outcome
 from tts.runs.plan import check_budgets
 from tts.types import Cost
@@ -119,8 +118,7 @@ def replay(
     check_callable("on_cell", on_cell)
     priced: Target = {"price_in": price_in, "price_out": price_out, "prices": prices, "model_config": model_config}
     check_keywords(replay, priced)
-    folder = as_folder(out)
-    check_command(folder, "replay")
+    folder = as_folder(out, "replay")
     where = _Where.checked(processes, cluster, address)
     chosen = choose(pool if isinstance(pool, Pool) else read_pool(pool), benchmark, model)
     chosen = replace(chosen.priced(verifier_tokens or {}), read_text=None)

@@ -72,6 +72,8 @@ async def areport(folder: str | Path) -> SweepResult:
     """
     found, config = await read_run(folder)
     facts = paid_facts(found.spent, found.lost, found.probed, found.graded)
+    if found.unfinished:
+        facts["unfinished"] = found.unfinished
     files = write_outcomes(Path(folder), found.outcomes)
     files |= make_report(Path(folder), found.rows, found.outcomes, config, facts)
     return msgspec.structs.replace(found, files=files)

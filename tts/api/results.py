@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _UNFINISHED = (
     "no text came to its end, so that there is no answer, and the text is the beginning of one: give a larger budget, "
-    "or a search more depth"
+    "a search a larger n or depth, or a lower --max-tokens, which each step reserves"
 )
 
 
@@ -149,6 +149,13 @@ class SweepResult(Value, frozen=True):
     @property
     def complete(self) -> bool:
         return len(self.outcomes) == self.planned
+
+    @property
+    def unfinished(self) -> str:
+        """What is left of a sweep that was stopped or killed, in words; empty where it is complete."""
+        if self.complete:
+            return ""
+        return f"{len(self.outcomes)} of {self.planned} trials are decided; repeat the command of the run to go on"
 
     def leaderboard(self) -> list[Place]:
         """Rank the cells by Bradley-Terry ratings over problems, best first. Raises: InvalidParameter for fewer than

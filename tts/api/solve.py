@@ -26,7 +26,6 @@ from tts.plugins.dependencies import check_models, plugin_digests, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.config import RunConfig
 from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
-from tts.runs.kinds import check_command
 from tts.runs.plan import Cell, check_budgets, plan
 from tts.tasks.example import Example, problem_fields, problems_digest
 from tts.tasks.prompts import Prompts
@@ -79,8 +78,7 @@ async def asolve(
     check_keywords(solve, options)
     target, prompting = divided(options)
     sampling = as_sampling(sampling, target)
-    folder = as_folder(out)
-    check_command(folder, "solve")
+    folder = as_folder(out, "solve")
     prompts = as_prompts(prompting)
     problem = prompts.dressed(as_problem(prompt))
     spec, resolve = as_spec(strategy, params)

@@ -30,7 +30,6 @@ from tts.process.beside import Beside
 from tts.runs.config import RunConfig, split_budgets
 from tts.runs.extension import extension, together
 from tts.runs.folder import Journal, NoJournal
-from tts.runs.kinds import check_command
 from tts.runs.foreign_runs import cells_of_journal
 from tts.runs.grading_process import GradingProcess
 from tts.runs.outcomes import Outcome
@@ -95,8 +94,7 @@ async def asweep(
     """
     check_keywords(sweep, options)
     target, prompting = divided(options)
-    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or watcher_of(progress)
-    check_command(folder, "sweep")
+    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out, "sweep"), watcher or watcher_of(progress)
     given, asked = Given(strategies, allocators), as_task(problems, prompting, grader)
     judge = grading_target(asked, cluster, address, target)
     async with (

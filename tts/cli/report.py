@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from tts.cli.options import Json
-from tts.cli.output import print_json
+from tts.cli.output import complain, print_json
 
 
 def report(
@@ -24,6 +24,8 @@ def report(
 
     result = reported(folder)
     show_sweep(result, json)
+    if result.unfinished and not json:
+        complain(f"unfinished: {result.unfinished}")
     if leaderboard:
         _show_leaderboard(result, json)
 

@@ -31,7 +31,6 @@ from tts.pools.parquet import read_pool
 from tts.pools.pool import Pool
 from tts.runs.folder import PLAN, write_atomically
 from tts.runs.forecast import Forecast, Plan, Spread
-from tts.runs.kinds import check_command
 from tts.tasks.llm_grader import is_llm
 from tts.types import Cost, Sampling
 
@@ -96,8 +95,7 @@ async def aplan(
     check_kind("draws", draws, int)
     check_kind("pilot", pilot, int)
     _check_grader(grader)
-    folder = as_folder(out)
-    check_command(folder, "plan")
+    folder = as_folder(out, "plan")
     limits = _limits_of(run_budget := _renamed(run_budget, budget))
     _at_least_two("draws", draws)
     given = Given(strategies, allocators)

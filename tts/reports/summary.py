@@ -199,7 +199,7 @@ def warnings_of(rows: Sequence[Row], *, recorded: bool = False) -> list[str]:
     found += _sample_warnings(rows, recorded)
     found += [
         f"{r.name}: no text of {r.unended} of {r.problems * r.seeds} trials came to its end, so that they have no "
-        f"answer: give the search more depth, or its steps more tokens"
+        f"answer: give the search a larger n or depth, or its steps more tokens (--max-tokens)"
         for r in rows
         if r.unended
     ]

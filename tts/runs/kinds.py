@@ -22,10 +22,8 @@ def command_of(folder: Path) -> str | None:
     return "replay" if (folder / OUTCOMES).is_file() and not (folder / JOURNAL).is_file() else None
 
 
-def check_command(folder: Path | None, command: str) -> None:
+def check_command(folder: Path, command: str) -> None:
     """Refuse the folder of another command, whose files this one would overwrite. Raises: RunMismatch."""
-    if folder is None:
-        return
     held = command_of(folder)
     if held is None and command in ("replay", "plan") and (folder / JOURNAL).is_file():
         held = "solve or judge that was cut off"

@@ -360,7 +360,7 @@ def test_a_node_that_goes_while_its_actor_starts_is_waited_for_no_longer(world: 
 
     async def opened() -> None:
         group = ActorGroup(
-            ClusterSpec.of("ray", generators={"count": "per_node"}, start_timeout_s=0.1),
+            ClusterSpec.of("ray", generators={"count": "per_node"}, start_timeout_s=1.0),
             resolved({"base_url": ["http://127.0.0.1:9/v1"], "model": "m"}),
         )
         starting = asyncio.ensure_future(group.start())

@@ -41,7 +41,6 @@ from tts.runs.config import RunConfig
 from tts.runs.extension import extension
 from tts.runs.folder import Journal, NoJournal, write_atomically
 from tts.runs.judgements import JUDGED, POOL, write_judgements
-from tts.runs.kinds import check_command
 from tts.runs.plan import Cell, cells_of, outcome_of, plan
 from tts.tasks.example import problems_digest
 from tts.tasks.verdict import Verdict
@@ -106,8 +105,7 @@ async def ajudge(
     if prompting:
         raise InvalidParameter(f"{next(iter(prompting))} is of prompts, and recorded candidates were asked already")
     _check_counts(repeats=repeats, orders=orders)
-    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out), watcher or watcher_of(progress)
-    check_command(folder, "judge")
+    sampling, folder, watcher = as_sampling(sampling, target), as_folder(out, "judge"), watcher or watcher_of(progress)
     source = Source(recorded, benchmark, pool_model)
     groups, scored = await source.groups(samples, limit)
     session = JudgingSession(groups)

@@ -123,6 +123,11 @@ def test_budgets_are_an_axis_and_cells_stay_within_them(tts: Tts) -> None:
     assert all(limit - 40 < row["tokens"] <= limit for row, limit in zip(rows, limits, strict=True))
 
 
+def test_one_strategy_is_listed_with_its_differences_from_the_paper_and_all_are_without(tts: Tts) -> None:
+    assert "Differences from the paper" in tts("strategies", "rebase", url=False).out
+    assert "Differences from the paper" not in tts("strategies", url=False).out
+
+
 def test_strategies_are_listed_with_their_parameters_and_papers(tts: Tts) -> None:
     listed = {s["name"]: s for s in json.loads(tts("strategies", "--json", url=False).out)}
     assert {"single", "best_of_n", "majority_vote", "first_finish", "genrm", "sequential_revision"} <= listed.keys()

@@ -14,7 +14,10 @@ from tts.cli.values import headers_of
 if TYPE_CHECKING:
     from tts.plugins.signatures import StrategyInfo
 
-Only = Annotated[str | None, typer.Argument(metavar="NAME", help="Name of the only one to be listed.")]
+Only = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME", help="Name of the only one, listed with what it does."),
+]
 
 model_app = typer.Typer(help="The small models that run in process.", no_args_is_help=True)
 
@@ -61,6 +64,8 @@ def _show(infos: Sequence[StrategyInfo], json: bool) -> None:
     out = console()
     for info in infos:
         say(out, f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""), 2)
+        for paragraph in info.about.splitlines() if len(infos) == 1 else ():
+            say(out, f"  {paragraph}", 2)
         for p in info.parameters:
             note = "" if is_plain(p) else "  (not settable in a text)"
             say(out, f"    {p.name}: {p.allowed} = {p.default!r}{note}" + (f"  {p.help}" if p.help else ""), 8)

@@ -39,12 +39,17 @@ class Parameter(Value, frozen=True):
 
 
 class StrategyInfo(Value, frozen=True):
-    """The entry of one strategy in `tts strategies`, or of one verifier, selector or allocator in its list."""
+    """The entry of one strategy in `tts strategies`, or of one verifier, selector or allocator in its list.
+
+    Args:
+        about: the docstring without its sections: what it does, its source, and the differences from it.
+    """
 
     name: str
     summary: str
     paper: str
     parameters: tuple[Parameter, ...]
+    about: str = ""
 
 
 def says_verifier(parameter: Parameter | str) -> bool:
@@ -122,14 +127,22 @@ def describe_allocator(name: str) -> StrategyInfo:
 def describe_selector(name: str) -> StrategyInfo:
     """Describe a selector, as `describe` does a strategy; no spec sets parameters of a selector."""
     doc = inspect.getdoc(selector(name)) or ""
-    return StrategyInfo(name, doc.split("\n", maxsplit=1)[0], _papers(doc), ())
+    return StrategyInfo(name, doc.split("\n", maxsplit=1)[0], _papers(doc), (), _about(doc))
 
 
 def described(name: str, function: Any, kind: str, but: str = "") -> StrategyInfo:
     """The entry of a method. Args as `parameters`; kind: of method, for its errors."""
     doc = inspect.getdoc(function) or ""
     module_doc = (inspect.getdoc(sys.modules[function.__module__]) or doc).split("\n", maxsplit=1)[0]
-    return StrategyInfo(name, module_doc, _papers(doc), tuple(parameters(function, f"{kind} {name}", but=but)))
+    return StrategyInfo(
+        name, module_doc, _papers(doc), tuple(parameters(function, f"{kind} {name}", but=but)), _about(doc)
+    )
+
+
+def _about(doc: str) -> str:
+    """A docstring's text before its sections (`Args:`, `Raises:` ...), a paragraph a line."""
+    text = re.split(r"^(?:Args|Returns|Raises|Attributes):", doc, maxsplit=1, flags=re.MULTILINE)[0]
+    return "\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n") if paragraph.strip())
 
 
 def _papers(doc: str) -> str:

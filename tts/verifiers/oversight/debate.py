@@ -29,7 +29,8 @@ class Debate:
         most: number of answers compared, those with the most candidates; each with each.
         games: verdicts on two answers in each order; above 1, at a temperature of 0.7.
         max_tokens: of a verdict, and of a speech.
-        model: name of the judging model in the cluster; None is the generating one. debater: of the arguing one.
+        model: name of the judging model in the cluster; None is the generating one.
+        debater: name of the arguing model; None is the generating one.
     """
 
     name = "debate"

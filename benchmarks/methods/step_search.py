@@ -40,7 +40,7 @@ RIGHT = (0.85, 0.55, 0.30, 0.12, 0.03)  # pass@1 by kind, easiest first
 WRONG = (0.5, 0.3, 0.2)  # of the wrong answers, which compete with the right one
 AUCS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 INHERITED = 0.8  # of the variance of the reward's error at a prefix
-PROBLEMS = 400  # of each kind
+PROBLEMS = 120  # of each kind
 SAMPLING = ("majority_vote:n=16", "best_of_n:n=16,selector=weighted_majority", "best_of_n:n=16")
 SEARCH = ("beam_search:n=16,m=4", "dvts:n=16,m=4", "rebase:n=16")
 WEAK = 0.6  # the AUC that the claims about kinds are made of

@@ -30,8 +30,8 @@ def visible(text: str) -> str:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line to standard output, or to standard error, as `visible` writes it."""
-    print(visible(text), file=sys.stderr if err else sys.stdout)
+    """Print a line to standard output, or to standard error, which is seen at once, as `visible` writes it."""
+    print(visible(text), file=sys.stderr if err else sys.stdout, flush=err)
 
 
 def open_closed_streams() -> None:

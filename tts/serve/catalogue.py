@@ -115,7 +115,11 @@ def read_aliases(path: Path | None) -> dict[str, Wanted]:
 
     Raises: InvalidParameter, UnknownName.
     """
-    return {} if path is None else {str(name): _alias(name, given, path) for name, given in read_yaml(path).items()}
+    return (
+        {}
+        if path is None
+        else {str(name): _alias(name, given, path) for name, given in read_yaml(path, "aliases").items()}
+    )
 
 
 def _alias(name: object, given: object, path: Path) -> Wanted:
@@ -133,19 +137,17 @@ def _alias(name: object, given: object, path: Path) -> Wanted:
     return wanted
 
 
-def read_yaml(path: Path) -> Mapping[Any, Any]:
-    """A YAML file that holds a mapping. Raises: InvalidParameter."""
+def read_yaml(path: Path, option: str) -> Mapping[Any, Any]:
+    """The mapping that an option's YAML file holds. Raises: InvalidParameter."""
     import yaml
 
     try:
         found = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
-        raise InvalidParameter(f"{path} cannot be read: {error.strerror or error}", path=str(path)) from None
+        raise InvalidParameter(f"{option} {path} cannot be read: {error.strerror or error}", name=option) from None
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        line = " ".join(str(error).split())
-        raise InvalidParameter(f"{path} is no YAML: {line}", path=str(path)) from None
+        raise InvalidParameter(f"{option} {path} is no YAML: {' '.join(str(error).split())}", name=option) from None
     if not isinstance(found, Mapping):
-        raise InvalidParameter(
-            f"{path} must hold a mapping of names, but holds a {type(found).__name__}", path=str(path)
-        )
+        kind = type(found).__name__
+        raise InvalidParameter(f"{option} {path} must hold a mapping of names, but holds a {kind}", name=option)
     return found

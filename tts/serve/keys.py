@@ -54,9 +54,9 @@ def read_keys(path: Path | None) -> list[Key]:
     """Read a file of keys; without one, anybody may ask. Raises: InvalidParameter, which shows no key."""
     if path is None:
         return [ANYBODY]
-    keys = [_key(str(name), given, path) for name, given in read_yaml(path).items()]
+    keys = [_key(str(name), given, path) for name, given in read_yaml(path, "keys").items()]
     if not keys:
-        raise InvalidParameter(f"{path} holds no key", name="keys")
+        raise InvalidParameter(f"keys {path} holds no key", name="keys")
     for i, key in enumerate(keys):
         if (same := next((other for other in keys[:i] if other.digest == key.digest), None)) is not None:
             raise InvalidParameter(f"{path}: {same.name} and {key.name} have the same key", name="keys")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tts.serve.calls import Call
 
 LOG = logging.getLogger("tts.serve")
+OFTEN_ASKED = ("/health", "/ready", "/metrics")  # by machines
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
 
@@ -64,4 +65,5 @@ class RequestIds:
         try:
             await self._app(scope, receive, sending)
         finally:
-            LOG.info("%s", noted.line(scope["path"], status, time.monotonic() - began_s))
+            level = logging.DEBUG if scope["path"] in OFTEN_ASKED else logging.INFO
+            LOG.log(level, "%s", noted.line(scope["path"], status, time.monotonic() - began_s))

@@ -1,0 +1,105 @@
+"""`tts serve` as a process: killed, started again, drained; and the sentences of one that cannot start."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from typer.testing import CliRunner
+
+from tts.cli import main as cli
+from tts.testing.engine import FakeEngine
+from tts.testing.replies import Reply
+
+KEY = {"authorization": "Bearer secret"}
+
+
+@contextmanager
+def serving(folder: Path, engine: FakeEngine) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process and its URL."""
+    (folder / "keys.yaml").write_text("bob: {key: $BOB, budget: tokens=250}\n")
+    options = ["--port", "0", "--base-url", engine.base_url, "--keys", "keys.yaml", "--state", "state", "--budget",
+               "tokens=100", "--max-tokens", "40", "--strategy", "single", "--cancellation", "close"]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tts", "serve", *options],
+        cwd=folder, env={**os.environ, "BOB": "secret"}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        said = process.stderr.readline()
+        found = re.search(r"at (http\S+)/v1", said)
+        assert found is not None, said + process.stderr.read()
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def ask(url: str, text: str) -> httpx2.Response:
+    body = {"messages": [{"role": "user", "content": text}]}
+    return httpx2.post(f"{url}/v1/chat/completions", json=body, headers=KEY, timeout=20)
+
+
+def given_up(url: str) -> None:
+    with contextlib.suppress(httpx2.HTTPError):
+        ask(url, "slow")
+
+
+@pytest.mark.system
+def test_a_server_that_is_killed_forgets_no_spending_and_one_that_is_told_to_stop_finishes(tmp_path: Path) -> None:
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(("Answer:", " 7"), per_token_s=3600.0 if "slow" in str(request["messages"]) else 0.2)
+
+    with FakeEngine(script) as engine:
+        with serving(tmp_path, engine) as (process, url):
+            assert ask(url, "quick").json()["usage"]["completion_tokens"] == 2
+            lost = threading.Thread(target=given_up, args=(url,), daemon=True)
+            lost.start()
+            assert engine.wait(lambda stats: stats.requests == 2)
+            process.send_signal(signal.SIGKILL)
+            lost.join()
+        with serving(tmp_path, engine) as (process, url):
+            replies: list[httpx2.Response] = []
+            asking = threading.Thread(target=lambda: replies.append(ask(url, "quick")), daemon=True)
+            asking.start()
+            assert engine.wait(lambda stats: stats.requests == 3)
+            refused = ask(url, "quick")  # of 250 tokens, 2 and 100 are spent, and 100 held
+            assert refused.status_code == 429 and "48 tokens are left" in refused.json()["error"]["message"]
+            process.terminate()
+            asking.join()
+            assert replies[0].json()["choices"][0]["message"]["content"] == "Answer: 7"
+            assert process.wait(timeout=60) == 0
+
+
+def test_a_server_that_cannot_start_says_why_in_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        (tmp_path / "keys.yaml").write_text("bob: {key: $HOME, budget: tokens=1k}\n")
+        keys = str(tmp_path / "keys.yaml")
+        for options, words in [
+            (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached from other machines, and there are no keys"),
+            (["--port", port], f"--port {port} of 127.0.0.1 cannot be listened on: Address already in use"),
+            (["--tls-cert", "none.pem"], "the TLS file none.pem cannot be read: No such file"),
+            (["--tls-cert", keys], f"the TLS file {keys} holds no certificate with its key"),
+            (["--keys", "none.yaml"], "--keys none.yaml cannot be read: No such file"),
+            (["--keys", keys], "--budget tokens="),
+            (["--aliases", keys], "the alias bob in"),
+            (["--strategy", "singl"], "Did you mean 'single'?"),
+        ]:
+            ran = CliRunner().invoke(cli.app, ["serve", *options])
+            assert isinstance(ran.exception, Exception)
+            with pytest.raises(SystemExit) as left:
+                cli.main(["serve", *options])
+            assert left.value.code == 2
+            assert words in cli._with_option(ran.exception), options  # type: ignore[arg-type]

@@ -252,3 +252,42 @@ def test_a_client_that_goes_away_cancels_its_request_down_to_the_engine_and_no_o
         asyncio.run(within(engine))
         assert engine.wait_idle()
         assert engine.stats().left == 6 and engine.stats().tokens_after_leave == 0
+
+
+def test_a_stream_that_cannot_even_begin_gives_its_hold_back() -> None:
+    async def use(server: Served) -> None:
+        body = b'{"stream": true, "messages": [{"role": "user", "content": "?"}]}'
+        parts = iter([{"type": "http.request", "body": body}])
+
+        async def receive() -> Any:
+            return next(parts, None) or await asyncio.Event().wait()
+
+        async def send(message: Any) -> None:
+            raise OSError("the client has gone")
+
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": CHAT,
+            "headers": [],
+            "query_string": b"",
+            "http_version": "1.1",
+        }
+        with pytest.raises(BaseException):  # noqa: B017  # whatever the server's library makes of it
+            await server.app(scope, receive, send)
+        assert server.accounts.running("-") == 0
+
+    asked(use)
+
+
+def test_metrics_count_chats_and_what_was_paid_for_by_key() -> None:
+    async def use(server: Served) -> None:
+        await server.ask()
+        await server.ask(n=0)
+        lines = (await server.http.get("/metrics")).text.splitlines()
+        for line in ('tts_serve_requests_total{status="200"} 1', "tts_serve_request_seconds_count 1",
+                     'tts_serve_running{key="-"} 0', 'tts_serve_samples_total{key="-"} 3',
+                     'tts_serve_tokens_total{key="-"} 12'):  # fmt: skip
+            assert line in lines
+
+    asked(use)

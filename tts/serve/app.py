@@ -21,6 +21,7 @@ from tts.serve.catalogue import Catalogue
 from tts.serve.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.keys import Key, key_of
 from tts.serve.logs import Noted, RequestIds
+from tts.serve.metrics import Ended, key_lines
 from tts.serve.refusals import AGAIN_S, Refusal, refusal_of
 from tts.serve.replies import DONE, Answers, comment, event
 from tts.types import Sampling
@@ -57,6 +58,7 @@ class Service:
         self._sampling = sampling
         self._forward_unknown = forward_unknown
         self._since_s = int(time.time())
+        self._ended = Ended()
 
     def app(self) -> RequestIds:
         """The application, for an ASGI server."""
@@ -66,11 +68,12 @@ class Service:
             Route("/v1/models/{name:path}", self.model, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
             Route("/ready", self.ready, methods=["GET"]),
+            Route("/metrics", self.metrics, methods=["GET"]),
         ]
         handlers: dict[Any, Any] = {
             404: _no_page, 405: _no_method, Refusal: _refused, TTSError: _failed, Exception: _crashed,
         }  # fmt: skip
-        return RequestIds(Starlette(routes=routes, exception_handlers=handlers))
+        return RequestIds(Starlette(routes=routes, exception_handlers=handlers), self._ended)
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -79,6 +82,11 @@ class Service:
         if self.draining:
             return JSONResponse({"status": "draining"}, 503)
         return JSONResponse({"status": "ready", "model": self.catalogue.model})
+
+    async def metrics(self, request: Request) -> Response:
+        self._key(request)
+        lines = [*self._ended.lines(), *key_lines(self._accounts, self._keys)]
+        return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
         self._key(request)
@@ -105,7 +113,10 @@ class Service:
         answers = Answers(noted.id, asked.model or self.catalogue.model, int(time.time()))
         if asked.stream:
             return Streamed(self.client, call, answers, asked)
-        solved = await unless_gone(request.receive, call.answered(self.client))
+        try:
+            solved = await unless_gone(request.receive, call.answered(self.client))
+        finally:
+            call.close()
         return Response(status_code=GONE) if solved is None else JSONResponse(answers.whole(solved))
 
     def _key(self, request: Request) -> Key:
@@ -135,7 +146,10 @@ class Streamed(Response):
         self._asked = asked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await unless_gone(receive, self._sent(send))
+        try:
+            await unless_gone(receive, self._sent(send))
+        finally:
+            self._call.close()
 
     async def _sent(self, send: Send) -> None:
         answering = asyncio.ensure_future(self._call.answered(self._client))
@@ -224,7 +238,7 @@ async def _crashed(request: Request, error: Exception) -> Response:
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
-    known = "POST /v1/chat/completions, GET /v1/models, /health and /ready"
+    known = "POST /v1/chat/completions, GET /v1/models, /health, /ready and /metrics"
     return _response(Refusal(404, f"there is no {request.url.path}: this server has {known}", code="unknown_url"))
 
 

@@ -74,12 +74,14 @@ class Call:
             )
         except TTSError as error:
             raise refusal_of(error) from None
-        finally:
-            if not self._opened:
-                self.paid(Cost())
         if solved.selected is None:
             raise _unanswered(solved)
         return solved
+
+    def close(self) -> None:
+        """Give the hold back where the call has come to nothing: called once nothing of it runs any more."""
+        if not self._opened:
+            self.paid(Cost())
 
     def opened(self) -> None:
         self._opened = True

@@ -12,6 +12,8 @@ import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tts.serve.metrics import Ended
+
 if TYPE_CHECKING:
     from tts.serve.calls import Call
 
@@ -39,10 +41,11 @@ class Noted:
 
 
 class RequestIds:
-    """Gives every request an id, its client's own (`x-request-id`) if that is one, and logs its end."""
+    """Gives every request an id, its client's own (`x-request-id`) if that is one; logs its end, and counts it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, ended: Ended) -> None:
         self._app = app
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,4 +69,7 @@ class RequestIds:
             await self._app(scope, receive, sending)
         finally:
             level = logging.DEBUG if scope["path"] in OFTEN_ASKED else logging.INFO
-            LOG.log(level, "%s", noted.line(scope["path"], status, time.monotonic() - began_s))
+            seconds = time.monotonic() - began_s
+            if noted.call is not None:
+                self._ended.add(status, seconds)
+            LOG.log(level, "%s", noted.line(scope["path"], status, seconds))

@@ -291,3 +291,18 @@ def test_metrics_count_chats_and_what_was_paid_for_by_key() -> None:
             assert line in lines
 
     asked(use)
+
+
+def test_the_words_of_optillm_and_its_hub_are_understood_where_they_have_one_meaning() -> None:
+    async def use(server: Served) -> None:
+        async def samples(**given: Any) -> int:
+            return int((await server.ask(**given)).json()["usage"]["tts"]["samples"])
+
+        assert await samples(budget=2) == 2
+        assert await samples(budget=2, tts={"strategy": "majority_vote:n=4"}) == 4
+        assert await samples(optillm_approach="none") == await samples(model="none-Model") == 1
+        assert await samples(optillm_approach="self_consistency", budget=5) == 5
+        assert error_of(await server.ask(optillm_approach="moa"))["param"] == "optillm_approach"
+        assert error_of(await server.ask(budget=0))["param"] == "budget"
+
+    asked(use)

@@ -12,7 +12,7 @@ from tts.core.budget import Limits
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.plugins.names import names
 from tts.plugins.spec import split_spec
-from tts.serve.fields import Wanted, wanted_of
+from tts.serve.fields import APPROACHES, Wanted, wanted_of
 from tts.serve.refusals import Refusal
 from tts.types import Value
 
@@ -76,6 +76,9 @@ class Catalogue:
         if at and name == self.model:
             _check_inside(strategy)
             return Wanted(strategy)
+        approach, _, name = model.partition("-")  # as optillm's clients name it
+        if approach in APPROACHES and name == self.model:
+            return Wanted(APPROACHES[approach])
         known = [self.model, *self._aliases]
         raise unknown_name("model", model, [*known, f"STRATEGY:PARAM=VALUE@{self.model}"])
 

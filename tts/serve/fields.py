@@ -17,8 +17,13 @@ SAMPLING = (
 EXTRA = ("response_format", "frequency_penalty", "presence_penalty", "logit_bias")  # go to the model's server as given
 OF_NO_EFFECT = ("user", "safety_identifier", "metadata", "prompt_cache_key", "store")  # here
 OWN = ("model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs")
+HABITS = ("optillm_approach", "budget")  # fields of optillm and its_hub, and the approaches of optillm's that we have
+APPROACHES = {
+    "none": "single", "bon": "best_of_n", "self_consistency": "majority_vote", "majority_voting": "majority_vote",
+    "genselect": "genselect",
+}  # fmt: skip
 NOT_YET = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "modalities", "audio")
-KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT)
+KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
 _TTS = ("strategy", "budget", "deadline_s")
 
 
@@ -82,7 +87,7 @@ def asked_of(body: bytes, forward_unknown: bool = False) -> Asked:
         0 if seed is None else seed,
         bool(_typed(fields, "stream", bool, "true or false")),
         bool(options.get("include_usage")),
-        wanted_of(fields["tts"], "tts") if "tts" in fields else Wanted(),
+        (wanted_of(fields["tts"], "tts") if "tts" in fields else Wanted()).over(_of_habits(fields)),
     )
 
 
@@ -100,6 +105,24 @@ def wanted_of(given: object, where: str) -> Wanted:
         if value is not None and not isinstance(value, str):
             raise Refusal(400, f"{where}.{name} must be text, but got {value!r}", param=f"{where}.{name}")
     return Wanted(given.get("strategy"), budget, seconds_of(given.get("deadline_s"), f"{where}.deadline_s"))
+
+
+def _of_habits(fields: Mapping[str, Any]) -> Wanted:
+    """What the fields of optillm and its_hub say. Raises: Refusal for what has no counterpart here."""
+    approach, count = (
+        _typed(fields, "optillm_approach", str, "text"),
+        _typed(fields, "budget", int, "a number of samples"),
+    )
+    if approach is not None and approach not in APPROACHES:
+        known = ", ".join(APPROACHES)
+        message = f"optillm_approach {approach!r} has no counterpart here: known are {known}; name a strategy in tts"
+        raise Refusal(400, message, param="optillm_approach")
+    if count is not None and count < 1:
+        raise Refusal(400, f"budget must be at least 1 sample, but got {count}", param="budget")
+    if count is None:
+        return Wanted(None if approach is None else APPROACHES[approach])
+    strategy = APPROACHES[approach or "self_consistency"]
+    return Wanted(strategy if strategy == "single" else f"{strategy}:n={count}")
 
 
 def seconds_of(given: object, where: str) -> float | None:

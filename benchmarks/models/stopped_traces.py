@@ -53,6 +53,7 @@ from tts.types import Sampling, StrategySpec
 
 FAKE_STOPS, AT_ONCE, PACE_S = 96, 16, 0.02
 EMBEDDED_STOPS, EMBEDDED_TURN, LOOK_S, GAP_S = 40, 10, 0.001, 0.25
+SETTLED_S = 2.0  # after the last stop, in which the engine is seen to have ended it
 BAR_MS, BAR_CHUNKS, BARE_CHUNKS = 20.0, 1, 40
 RESAMPLES = 2000
 SAMPLING = Sampling(max_tokens=512)
@@ -225,6 +226,7 @@ def embedded_stops(count: int) -> tuple[Stops, Stops]:
                     bare_s += [at_s for at_s, _ in closed.values()]
                 cluster = asyncio.run(run(server.base_url, part, StrategySpec("stopped"), lambda _: stopped, 1))
                 ours_s += [at_s for at_s, _ in cluster.decided.values()]
+            time.sleep(SETTLED_S)
             looks = msgspec.json.decode(watcher.communicate(b".")[0], type=list[tuple[float, bool]])
     idle_s = [look_s for look_s, works in looks if not works]
     waits = [[1000 * (idle_s[bisect(idle_s, at_s)] - at_s) for at_s in each] for each in (bare_s, ours_s)]

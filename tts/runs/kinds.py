@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tts.errors import RunMismatch
-from tts.runs.folder import JOURNAL, PLAN, SOLVED
+from tts.runs.folder import JOURNAL, PLAN, SOLVED, check_files
 from tts.runs.judgements import JUDGED
 from tts.runs.problem_files import OUTCOMES, PROBLEMS
 
@@ -23,7 +23,9 @@ def command_of(folder: Path) -> str | None:
 
 
 def check_command(folder: Path, command: str) -> None:
-    """Refuse the folder of another command, whose files this one would overwrite. Raises: RunMismatch."""
+    """Refuse the folder of another command, whose files this one would overwrite. Raises: RunMismatch; RunError for one
+    with a link or a device in it, which are not looked at."""
+    check_files(folder)
     held = command_of(folder)
     if held is None and command in ("replay", "plan") and (folder / JOURNAL).is_file():
         held = "solve or judge that was cut off"

@@ -87,3 +87,10 @@ def test_bins_hold_every_score_and_their_weighted_gaps_are_the_error(rated) -> N
     gaps = sum(one.count * abs(one.score - one.right.mean) for one in bins) / len(rated)
     assert expected_calibration_error(rated) == pytest.approx(gaps)
     assert all(one.low <= one.score <= one.high or one.score == pytest.approx(one.low) for one in bins)
+
+
+def test_of_a_judge_that_has_said_nothing_no_bias_and_no_share_of_invalid_replies_is_known() -> None:
+    silent = [shown("a", True, None, length=5), shown("a", True, None, length=9)]
+    found = report_of(*silent, verdicts=0)
+    assert (found.length, found.own, found.invalid) == (None, None, None)
+    assert report_of(*silent, verdicts=4, unread=3).invalid == 0.75 and report_of(*silent).invalid == 1

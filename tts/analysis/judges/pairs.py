@@ -128,11 +128,12 @@ def self_preference(problems: Problems, own: str | None) -> Interval | None:
 
 
 def _bias(problems: Problems, prefers: Callable[[JudgedCandidate, JudgedCandidate], int | None]) -> Interval | None:
-    """Of the pairs in which something speaks for one side, the share that this side wins less that it loses."""
+    """Of the judged pairs in which something speaks for one side, the share that this side wins less that it loses."""
     found: dict[str, list[float]] = {}
     for name, some in problems.items():
         alike = ((a, b) for a, b in combinations(some, 2) if a.correct is not None and a.correct == b.correct)
-        found[name] = [float((sign(a.score, b.score) or 0) * side) for a, b in alike if (side := prefers(a, b))]
+        judged = ((a, b, won) for a, b in alike if (won := sign(a.score, b.score)) is not None)
+        found[name] = [float(won * side) for a, b, won in judged if (side := prefers(a, b))]
     return mean_difference(found)
 
 

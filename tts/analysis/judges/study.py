@@ -32,13 +32,14 @@ class JudgeFacts(Value, frozen=True):
     Args:
         model: that the judge asks.
         tokens, usd: mean cost of a judgement.
-        verdicts, unread: replies that its scores rest on, and those of them that could not be read.
+        verdicts, unread: replies that its scores rest on, and those of them that could not be read; None where replies
+            were not counted.
     """
 
     model: str | None = None
     tokens: float | None = None
     usd: float | None = None
-    verdicts: int = 0
+    verdicts: int | None = None
     unread: int = 0
 
 
@@ -58,7 +59,8 @@ class JudgeReport(Value, frozen=True):
         ece: expected calibration error, of scores in [0, 1]; bins: of its picture.
         consistency, position: shown in reverse (`pairs.swap_consistency`, `position_bias`); length, own: biases
             (`length_bias`, `self_preference`).
-        invalid: share of replies that could not be read, or, where replies were not counted, of abstentions.
+        invalid: share of replies that could not be read, or, where replies were not counted, of abstentions; None
+            without a reply.
         tokens, usd: mean cost of a judgement.
     """
 
@@ -129,7 +131,6 @@ def _report(name: str, judged: Sequence[JudgedCandidate], facts: JudgeFacts, poi
     in_unit = bool(graded) and all(0 <= score <= 1 for _, score, _ in graded)
     pairs, ties = pairs_right(problems)
     best, lift = best_picks(problems)
-    given = [value for one in asked for order in one.orders for value in order]
     return JudgeReport(
         judge=name,
         candidates=len(asked),
@@ -149,11 +150,17 @@ def _report(name: str, judged: Sequence[JudgedCandidate], facts: JudgeFacts, poi
         position=position_bias(problems),
         length=length_bias(problems),
         own=self_preference(problems, facts.model),
-        invalid=facts.unread / facts.verdicts if facts.verdicts else given.count(None) / len(given) if given else None,
+        invalid=_invalid(facts, [value for one in asked for order in one.orders for value in order]),
         tokens=facts.tokens,
         usd=facts.usd,
         bins=tuple(reliability(graded)) if in_unit else (),
     )
+
+
+def _invalid(facts: JudgeFacts, given: Sequence[float | None]) -> float | None:
+    if facts.verdicts is not None:
+        return facts.unread / facts.verdicts if facts.verdicts else None
+    return given.count(None) / len(given) if given else None
 
 
 def _at(graded: Sequence[Graded], point: float | None) -> dict[str, Interval | None]:

@@ -154,11 +154,13 @@ def _of_run(judged: Judged) -> tuple[Pool, Scores, dict[str, JudgeFacts]]:
     facts = {}
     for row in judged.rows:
         some, asked = by_judge[row.judge], max(1, row.judgements)
+        verdicts = sum(one.verdicts for one in some)
+        cost = row.cost if row.scored or row.cost.samples else None  # else it has judged nothing
         facts[row.judge] = JudgeFacts(
             model=config.judge if row.cost.samples else None,
-            tokens=row.cost.tokens / asked if row.judgements else None,
-            usd=None if row.cost.usd is None or not row.judgements else row.cost.usd / asked,
-            verdicts=sum(one.verdicts for one in some),
+            tokens=None if cost is None else cost.tokens / asked,
+            usd=None if cost is None or cost.usd is None else cost.usd / asked,
+            verdicts=verdicts if verdicts or not row.cost.samples else None,  # judges of one solution count none
             unread=sum(one.unread for one in some),
         )
     return pool, {name: _by_order(some, places, len(pool)) for name, some in by_judge.items()}, facts

@@ -96,7 +96,8 @@ def test_without_a_report_a_sweep_prints_its_table_alone_and_the_report_can_be_m
     assert ran.code == 0, ran.err
     assert "majority_vote:n=4" in ran.out and "report" not in ran.out
     assert {path.name for path in (tmp_path / "run").iterdir()} == {JOURNAL, OUTCOMES, PROBLEMS, REFERENCES}
-    assert tts("report", "run", url=False).code == 0
+    ranked = tts("report", "run", "--leaderboard", "--json", url=False)
+    assert ranked.code == 0 and {"rows", "leaderboard"} <= json.loads(ranked.out).keys()  # one document
     assert (tmp_path / "run" / "report.html").is_file() and (tmp_path / "run" / "accuracy.png").is_file()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,20 +24,17 @@ def report(
     from tts.api.report import report as reported
 
     result = reported(folder)
-    show_sweep(result, json)
+    places = result.leaderboard() if leaderboard else None
+    show_sweep(result, json, **({} if places is None else {"leaderboard": places}))
     if result.unfinished and not json:
         complain(f"unfinished: {result.unfinished}")
-    if leaderboard:
-        _show_leaderboard(result, json)
+    if places is not None and not json:
+        _show_leaderboard(places)
 
 
-def _show_leaderboard(result: Any, json: bool) -> None:
+def _show_leaderboard(places: Iterable[Any]) -> None:
     from tts.process.console import console, plain_table
 
-    places = result.leaderboard()
-    if json:
-        print_json({"leaderboard": places})
-        return
     lines = [
         [
             place.name,
@@ -51,7 +49,8 @@ def _show_leaderboard(result: Any, json: bool) -> None:
     out.print(plain_table(["cell", "rating", "95 %", "accuracy", "problems"], lines, out.width))
 
 
-def show_sweep(result: Any, json: bool) -> None:
+def show_sweep(result: Any, json: bool, **further: Any) -> None:
+    """Print the table of a sweep, or all of it as one JSON document. `further`: fields of that."""
     from tts.api.results import describe_cost
     from tts.process.console import console, say
     from tts.reports.summary import owners_of, warnings_of
@@ -67,7 +66,7 @@ def show_sweep(result: Any, json: bool) -> None:
             "graded": result.graded,
             "complete": result.complete,
         }
-        print_json({**fields, "files": {name: str(path) for name, path in result.files.items()}})
+        print_json({**fields, **further, "files": {name: str(path) for name, path in result.files.items()}})
         return
     out = console()
     out.print(rows_table(result.rows, out.width))

@@ -30,6 +30,7 @@ TOURNAMENTS = (
     f"knockout:{JUDGED},trust=blind",
     f"knockout:{JUDGED}",
     f"bradley_terry:{JUDGED},trust=blind",
+    f"knockout:n={N},verifier=pairwise(consistent=true),trust=blind",  # a win needs both orders
 )
 HERE = Path(__file__)
 DUELS = tuple(f"{HERE}:duel:take={take}" for take in ("first", "second", "judge", "judge_or_second"))

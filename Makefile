@@ -37,7 +37,7 @@ test: $(VENV)/.ready ## the tests that need no Ray, browser or kills
 	$(BIN)/python -m pytest -m "not system" -n 3 --dist loadfile --no-loadscope-reorder
 
 # Ray, a browser, the wheel, processes killed at random points: tests/conftest.py says what stays in one process.
-# Only files with such a test are imported: importing all costs each process some 20 s of CPU time.
+# Only files with such a test are imported: importing all costs each process several seconds of CPU time.
 test-system: $(VENV)/.ready ## the tests that start Ray or a browser, build the wheel, or kill processes
 	$(BIN)/python -m pytest -m system -n 2 --dist loadscope --no-loadscope-reorder \
 	  $$(grep -rl --include='test_*.py' 'mark\.system' tests)

@@ -10,7 +10,7 @@ from serving import ASK, CHAT, Model, Served, served
 
 import tts
 from tts.errors import ContextTooLong, Overloaded, ServerFailed, TimedOut
-from tts.serve.fields import Wanted
+from tts.serve.protocol.fields import Wanted
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 

@@ -15,7 +15,7 @@ from tts.core.budget import Limits
 from tts.errors import InvalidParameter, JournalLocked, UnknownCost
 from tts.serve.accounts import Accounts, Hold, check_bounded
 from tts.serve.keys import Key, key_of, read_keys
-from tts.serve.refusals import Refusal
+from tts.serve.protocol.refusals import Refusal
 from tts.types import Cost
 
 

@@ -77,8 +77,8 @@ def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> N
     from tts.serve.accounts import Accounts
     from tts.serve.calls import Call
     from tts.serve.catalogue import Chosen
-    from tts.serve.fields import Asked
     from tts.serve.keys import ANYBODY
+    from tts.serve.protocol.fields import Asked
     from tts.types import Message, Sampling
 
     def heard(*pieces: tuple[str, int]) -> Call:

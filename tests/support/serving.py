@@ -15,8 +15,8 @@ import tts
 from tts.serve.accounts import Accounts
 from tts.serve.app import Service
 from tts.serve.catalogue import Catalogue
-from tts.serve.fields import Wanted
 from tts.serve.keys import ANYBODY, Key
+from tts.serve.protocol.fields import Wanted
 
 SHORT = tts.Sampling(max_tokens=40)
 CHAT = "/v1/chat/completions"

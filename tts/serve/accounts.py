@@ -15,7 +15,7 @@ from pathlib import Path
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import JournalLocked, RunError, UnknownCost
 from tts.serve.keys import Key
-from tts.serve.refusals import AGAIN_S, Refusal
+from tts.serve.protocol.refusals import AGAIN_S, Refusal
 from tts.types import Cost
 
 FILE = "accounts.sqlite"

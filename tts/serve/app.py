@@ -18,12 +18,12 @@ from tts.errors import TTSError
 from tts.serve.accounts import Accounts
 from tts.serve.calls import Call, unless_gone
 from tts.serve.catalogue import Catalogue
-from tts.serve.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.keys import Key, key_of
 from tts.serve.logs import Noted, RequestIds
 from tts.serve.metrics import Ended, key_lines
-from tts.serve.refusals import AGAIN_S, Refusal, refusal_of
-from tts.serve.replies import DONE, Answers, comment, event
+from tts.serve.protocol.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
+from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
+from tts.serve.protocol.replies import DONE, Answers, comment, event
 from tts.types import Sampling
 
 MOST_BODY = 8 * 2**20  # bytes: some two million tokens of text

@@ -15,9 +15,9 @@ from tts.errors import TTSError
 from tts.plugins.given import Named
 from tts.serve.accounts import Hold
 from tts.serve.catalogue import Chosen
-from tts.serve.fields import Asked
 from tts.serve.live import single
-from tts.serve.refusals import Refusal, refusal_of
+from tts.serve.protocol.fields import Asked
+from tts.serve.protocol.refusals import Refusal, refusal_of
 from tts.types import Cost, Sampling
 
 SINGLE = "single"

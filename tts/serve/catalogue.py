@@ -12,8 +12,8 @@ from tts.core.budget import Limits
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.plugins.names import names
 from tts.plugins.spec import split_spec
-from tts.serve.fields import APPROACHES, Wanted, wanted_of
-from tts.serve.refusals import Refusal
+from tts.serve.protocol.fields import APPROACHES, Wanted, wanted_of
+from tts.serve.protocol.refusals import Refusal
 from tts.types import Value
 
 # Only who starts the server may name files and modules: a name from a request would have it import them.

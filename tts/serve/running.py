@@ -22,9 +22,9 @@ from tts.process.streams import echo
 from tts.serve.accounts import Accounts, check_bounded
 from tts.serve.app import Service
 from tts.serve.catalogue import Catalogue, read_aliases
-from tts.serve.fields import Wanted
 from tts.serve.keys import ANYBODY, read_keys
 from tts.serve.logs import LOG
+from tts.serve.protocol.fields import Wanted
 from tts.types import Value
 
 _BACKLOG = 2048  # connections that may wait to be accepted

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tts.errors import InvalidParameter
-from tts.serve.refusals import Refusal
+from tts.serve.protocol.refusals import Refusal
 from tts.types import Message, Prompt, Sampling, Value
 
 SAMPLING = (

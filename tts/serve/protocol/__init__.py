@@ -1,0 +1,1 @@
+"""OpenAI's protocol: requests read, answers and refusals written. Nothing here runs anything."""

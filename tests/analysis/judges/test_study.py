@@ -44,6 +44,13 @@ def test_a_judge_that_likes_the_first_place_is_inconsistent_and_biased_and_one_t
     assert (report_of(*fair).position.mean, report_of(*fair).consistency.mean) == (0, 1)
 
 
+def test_two_orders_that_could_not_be_read_agree_on_nothing() -> None:
+    unread = [shown("a", True, None, None), shown("a", False, None, None)]
+    assert report_of(*unread).consistency is None and report_of(*unread).position is None
+    read = [shown("b", True, 1.0, 0.0), shown("b", False, 0.0, 1.0)]
+    assert report_of(*unread, *read).consistency.mean == 0
+
+
 def test_length_and_own_model_are_biases_only_among_candidates_that_are_equally_right() -> None:
     deserved = [shown("a", True, 0.9, length=90), shown("a", False, 0.1, length=10)]
     assert report_of(*deserved).length is None

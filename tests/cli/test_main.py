@@ -129,6 +129,16 @@ def test_one_strategy_is_listed_with_its_differences_from_the_paper_and_all_are_
     assert "Differences from the paper" not in tts("strategies", url=False).out
 
 
+def test_the_list_of_strategies_is_by_family_and_names_every_one(tts: Tts) -> None:
+    listed = tts("strategies", url=False).out
+    places = [
+        listed.index(text) for text in ("\n\nRaces\n  first_finish  ", "\n\nTree search\n  ab_mcts  ", "\n  rebase  ")
+    ]
+    assert places == sorted(places)
+    for name in json.loads(tts("strategies", "--json", url=False).out):
+        assert f"  {name['name']}  " in listed
+
+
 def test_strategies_are_listed_with_their_parameters_and_papers(tts: Tts) -> None:
     listed = {s["name"]: s for s in json.loads(tts("strategies", "--json", url=False).out)}
     assert {"single", "best_of_n", "majority_vote", "first_finish", "genrm", "sequential_revision"} <= listed.keys()

@@ -23,19 +23,19 @@ model_app = typer.Typer(help="The small models that run in process.", no_args_is
 
 
 def strategies(name: Only = None, json: Json = False) -> None:
-    """List the strategies, their parameters and papers."""
+    """List the strategies by family, with their papers; with NAME its parameters, too."""
     from tts.plugins.names import names
     from tts.plugins.signatures import describe
 
-    _show([describe(n) for n in ([name] if name else names("strategies"))], json)
+    _show([describe(n) for n in ([name] if name else names("strategies"))], json, "strategies")
 
 
 def verifiers(name: Only = None, json: Json = False) -> None:
-    """List the verifiers (scorers of candidates without the reference answer), their parameters and papers."""
+    """List the verifiers (scorers of candidates without the reference answer) by family; with NAME its parameters."""
     from tts.plugins.names import names
     from tts.plugins.verifiers import describe_verifier
 
-    _show([describe_verifier(n) for n in ([name] if name else names("verifiers"))], json)
+    _show([describe_verifier(n) for n in ([name] if name else names("verifiers"))], json, "verifiers")
 
 
 def selectors(name: Only = None, json: Json = False) -> None:
@@ -43,32 +43,59 @@ def selectors(name: Only = None, json: Json = False) -> None:
     from tts.plugins.signatures import describe_selector
     from tts.selectors import SELECTORS
 
-    _show([describe_selector(n) for n in ([name] if name else SELECTORS)], json)
+    _show([describe_selector(n) for n in ([name] if name else SELECTORS)], json, "selectors")
 
 
 def allocators(name: Only = None, json: Json = False) -> None:
-    """List the allocators (rules that split one budget among problems), their parameters and papers."""
+    """List the allocators (rules that split one budget among problems); with NAME its parameters, too."""
     from tts.plugins.names import names
     from tts.plugins.signatures import describe_allocator
 
-    _show([describe_allocator(n) for n in ([name] if name else names("allocators"))], json)
+    _show([describe_allocator(n) for n in ([name] if name else names("allocators"))], json, "allocators")
 
 
-def _show(infos: Sequence[StrategyInfo], json: bool) -> None:
+def _show(infos: Sequence[StrategyInfo], json: bool, group: str) -> None:
     if json:
         print_json(infos)
-        return
+    elif len(infos) == 1:
+        _show_one(infos[0])
+    else:
+        _show_families(infos, group)
+
+
+def _show_one(info: StrategyInfo) -> None:
     from tts.plugins.values import is_plain
     from tts.process.console import console, say
 
     out = console()
+    say(out, _head(info), 2)
+    for paragraph in info.about.splitlines():
+        say(out, f"  {paragraph}", 2)
+    for p in info.parameters:
+        note = "" if is_plain(p) else "  (not settable in a text)"
+        say(out, f"    {p.name}: {p.allowed} = {p.default!r}{note}" + (f"  {p.help}" if p.help else ""), 8)
+
+
+def _show_families(infos: Sequence[StrategyInfo], group: str) -> None:
+    from tts.plugins.names import family
+    from tts.process.console import console, say
+
+    out, last = console(), ""
     for info in infos:
-        say(out, f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else ""), 2)
-        for paragraph in info.about.splitlines() if len(infos) == 1 else ():
-            say(out, f"  {paragraph}", 2)
-        for p in info.parameters:
-            note = "" if is_plain(p) else "  (not settable in a text)"
-            say(out, f"    {p.name}: {p.allowed} = {p.default!r}{note}" + (f"  {p.help}" if p.help else ""), 8)
+        name = family(group, info.name)
+        if name != last:
+            out.print()
+            say(out, name.capitalize())
+        last = name
+        say(out, f"  {_head(info)}", 4)
+        if info.parameters:
+            say(out, f"    {', '.join(p.name for p in info.parameters)}", 4)
+    out.print()
+    say(out, f"What one does, and what its parameters mean: tts {group} NAME")
+
+
+def _head(info: StrategyInfo) -> str:
+    return f"{info.name}  {info.summary}" + (f"  [{info.paper}]" if info.paper else "")
 
 
 @model_app.command("list")

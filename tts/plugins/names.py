@@ -66,6 +66,12 @@ def names(group: str) -> list[str]:
     return [*ours, *sorted({point.name for point in entry_points(group=f"tts.{group}")} - ours.keys())]
 
 
+def family(group: str, name: str) -> str:
+    """The family of one of this library's methods, in words: its folder; "" for one without, and for plugins."""
+    folder = built_in(group).get(name, "").split(".")[-2:-1]
+    return "" if folder in ([], [group]) else folder[0].replace("_", " ")
+
+
 def strategy(name: str) -> Strategy:
     """The strategy with that name, or of that file or module (`path/file.py:function`, `module:function`).
 

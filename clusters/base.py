@@ -11,14 +11,15 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tts.core.actions import NO_USAGE, SOLVER, Action, Cancel, Cancelled, Event, Failed, Progressed
+from tts.core.actions import NO_USAGE, SOLVER, Action, Cancel, Cancelled, Event, Failed, Progressed, trial_of
 from tts.core.journal.records import Bounded
 from tts.core.outages import Outages, is_outage
 from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
-from tts.core.scheduling.steps import OnResult, Step, ignore
+from tts.core.scheduling.steps import OnResult, Planned, Step, ignore
 from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import EndpointError, RunError, TTSError
 from tts.models.roles.needs import NO_NEEDS, Needs
@@ -33,9 +34,17 @@ _log = logging.getLogger("tts.cluster")
 
 
 class Cluster(ABC):
-    """Drives a scheduler on the running event loop."""
+    """Drives a scheduler on the running event loop: a plan to its end, or, for a scheduler that `serves`, the trials
+    that come one by one, until it is drained or aborted.
+
+    Attributes:
+        failures: while it serves, trial id -> the error that would end a run (no server, a wrong key) and has ended
+            that trial instead.
+    """
 
     def __init__(self) -> None:
+        self.failures: dict[str, ErrorInfo] = {}
+        self._calls: deque[Callable[[Scheduler], Step]] = deque()  # of whoever opens and withdraws trials
         self._events: list[Event] = []
         self._orphans: dict[str, ErrorInfo | None] = {}
         self._failure: TTSError | None = None
@@ -105,6 +114,8 @@ class Cluster(ABC):
                 due, self._due = self._due, []
                 for failed in due:
                     self._do(scheduler.retry(failed), journal, on_result)
+                while self._calls:
+                    self._do(self._calls.popleft()(scheduler), journal, on_result)
                 for step in self._more_steps(scheduler):
                     self._do(step, journal, on_result)
                 self._watch(scheduler.outages)
@@ -141,6 +152,26 @@ class Cluster(ABC):
         self.drain()
         self._aborting = True
         self._woken.set()
+
+    # --- trials that come one by one
+
+    def open(self, planned: Planned) -> None:
+        """Begin a trial in the next turn."""
+        self._in_turn(lambda scheduler: scheduler.open(planned, self._now()))
+
+    def withdraw(self, id: str, error: TTSError) -> None:
+        """End a trial in the next turn, and cancel what it started."""
+        self._in_turn(lambda scheduler: scheduler.withdraw(id, error))
+
+    def _in_turn(self, call: Callable[[Scheduler], Step]) -> None:
+        self._calls.append(call)
+        self._woken.set()
+
+    async def get_ready(self, verifiers: Mapping[str, Verifier], needs: Needs, scheduler: Scheduler) -> None:  # noqa: B027
+        """Get ready for trials that need these verifiers, and this of the models, beyond what the cluster was made for.
+
+        Raises: CapabilityMissing; what importing a verifier raises where it will run.
+        """
 
     # --- what a cluster adds
 
@@ -226,8 +257,14 @@ class Cluster(ABC):
         return delivered
 
     def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
-        """Stop the run for this failure, which its trial does not hear of. Returns the events to tell."""
+        """Stop the run for this failure, which its trial does not hear of; where trials come one by one, end its trial
+        alone. Returns the events to tell."""
         assert self._scheduler is not None
+        if self._scheduler.serves:
+            trial = trial_of(failed.id)
+            self.failures.setdefault(trial, failed.error)
+            self.withdraw(trial, failed.error.rebuild())
+            return [failed]
         journal.write(self._scheduler.lose(failed, stops=True))
         self._aborting = True
         return []

@@ -88,12 +88,15 @@ class LocalCluster(Cluster):
             self._executor.bounds.rate = journal.history.rate
             self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
-        await self.find_out(self._needs, scheduler, journal)
+        await self._find_out(self._needs, scheduler, journal)
         await self._probe(_charging(scheduler, journal))
 
-    async def find_out(self, needs: Needs, scheduler: Scheduler, journal: Journal | NoJournal | None = None) -> None:
+    async def get_ready(self, verifiers: Mapping[str, Verifier], needs: Needs, scheduler: Scheduler) -> None:
+        await self._find_out(needs, scheduler, NoJournal())
+
+    async def _find_out(self, needs: Needs, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out whether endpoints give what a run needs. Raises: CapabilityMissing."""
-        charging = _charging(scheduler, journal or NoJournal())
+        charging = _charging(scheduler, journal)
         await find_out(needs, self._clients_of, charging if self._may_probe else lambda role, request: False)
 
     async def _probe(self, may_spend: MaySpend) -> None:

@@ -173,14 +173,16 @@ class ActorGroup:
         """
         if self._failed is not None:
             raise self._failed
-        self._verifiers = dict(verifiers)
         if verifiers and not self._options.hosts_judge:
             await self.open_verifiers()
-        limit_s = self._spec.start_timeout_s
-        equipped = (handle.equip(verifiers, limit_s) for handle in self._handles.values())
-        for outcome in await asyncio.gather(*equipped, return_exceptions=True):
-            if isinstance(outcome, BaseException) and not isinstance(outcome, ActorFailed):  # its successor will be
-                raise outcome
+        limit_s, equipped = self._spec.start_timeout_s, set[ActorHandle]()
+        while further := {*self._handles.values()} - equipped:  # others may have joined meanwhile
+            equipped |= further
+            equipping = (handle.equip(verifiers, limit_s) for handle in further)
+            for outcome in await asyncio.gather(*equipping, return_exceptions=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, ActorFailed):  # its successor will be
+                    raise outcome
+        self._verifiers = dict(verifiers)  # not before: an actor that starts with one that cannot be imported ends all
 
     async def settle_cancellation(self, max_tokens: int) -> None:
         """Find out from an actor, with one request of at most `max_tokens` for each endpoint, whether it stops decoding

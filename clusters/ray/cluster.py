@@ -48,11 +48,17 @@ class RayCluster(Cluster):
     """Carries actions out on the actors of a group, one run at a time.
 
     Args:
+        verifiers: names of those that the actors have. asks: the model that verifiers ask.
         probes: whether to find out first which endpoints decode on when a stream is closed.
     """
 
-    def __init__(self, group: ActorGroup, *, probes: bool = False) -> None:
+    def __init__(
+        self, group: ActorGroup, verifiers: Iterable[str] = (), asks: str | None = None, *, probes: bool = False
+    ) -> None:
         super().__init__()
+        self._verifiers = set(verifiers)
+        self._asks = asks
+        self._equipping = asyncio.Lock()
         self._probes = probes
         self._group = group
         group.fail, group.looked = self._fail, self._audit
@@ -70,6 +76,13 @@ class RayCluster(Cluster):
 
     def status(self) -> list[str]:
         return self._group.status()
+
+    async def get_ready(self, verifiers: Mapping[str, Verifier], needs: Needs, scheduler: Scheduler) -> None:
+        async with self._equipping:
+            known = self._verifiers | verifiers.keys()
+            if known != self._verifiers:
+                await self._group.equip(dict.fromkeys(known, self._asks))
+                self._verifiers = known
 
     async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
@@ -253,7 +266,7 @@ class RayBackend(Backend):
         await self._group.equip(dict.fromkeys(verifiers, self.verifier))
         if self._probes and not may_probe:
             self._group.settle_unprobed()
-        return RayCluster(self._group, probes=self._probes and may_probe)
+        return RayCluster(self._group, verifiers, self.verifier, probes=self._probes and may_probe)
 
     def status(self) -> list[str]:
         """Describe each actor in a line."""

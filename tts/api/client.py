@@ -14,17 +14,19 @@ import concurrent.futures
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
 from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.backend import open_backend
 from tts.api.options import Options, divided, run_options
 from tts.api.preflight import preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.api.sync import run_on_loop
-from tts.clusters.serving import ServingCluster
 from tts.core.actions import SOLVER, Event, trial_of
 from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
@@ -35,7 +37,7 @@ from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
-from tts.models.target import Models, Pricing, open_models, resolved
+from tts.models.target import Pricing
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.plan import Cell, check_budgets
@@ -43,7 +45,8 @@ from tts.tasks.example import Example
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
 if TYPE_CHECKING:
-    from tts.models.openai.client import OpenAIClient
+    from tts.clusters.base import Backend, Cluster
+    from tts.clusters.spec import ClusterSpec
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
 _Known = tuple[str, Strategy]  # a strategy's text and its function
@@ -75,10 +78,12 @@ class Client:
         budget: of each call that names none, such as `tokens=2k`.
         run_budget: of all calls together; it holds to the token, also over concurrent calls.
         sampling: of each call that names none; a Sampling or its fields as a mapping.
+        cluster, address: as for `tts.solve`; the actors of a Ray cluster are there as long as the client is open.
         options: servers, prices, and `concurrency`, the most requests in flight (`tts.models.options.Target`), and
             prompts (`tts.tasks.options.Prompting`). No server starts a small model in process.
 
-    Raises: UsageError for arguments that cannot work. On entering: Unreachable, Unauthorized, ModelNotFound.
+    Raises: UsageError for arguments that cannot work. On entering: Unreachable, Unauthorized, ModelNotFound; of a Ray
+        cluster, ClusterError.
     """
 
     def __init__(
@@ -87,6 +92,8 @@ class Client:
         budget: str | Limits = "",
         run_budget: str | Limits = "",
         sampling: Sampling | Mapping[str, Any] | None = None,
+        cluster: str | Path | ClusterSpec = "local",
+        address: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         check_keywords(Client, options)
@@ -96,7 +103,9 @@ class Client:
         self._run_budget = as_limits(run_budget, "run_budget")
         self._sampling = as_sampling(sampling, target)
         self._pricing = Pricing(target)
-        self._target = resolved(target)
+        self._target = target
+        self._open_backend = partial(open_backend, cluster, address, target)
+        self._open_backend()  # what cannot work is said here, and nothing is opened before the block begins
         self._desk: _Desk | None = None
         self._books: Ledger | None = None  # of the desk, also after it was closed
         self._stack = AsyncExitStack()
@@ -105,10 +114,11 @@ class Client:
     async def __aenter__(self) -> Self:
         self._check_closed()
         async with AsyncExitStack() as stack:
-            models = await stack.enter_async_context(open_models(self._target))
-            costs = self._pricing.costs(models.served, models.verifier)
-            probed = models.clients_of if self._target.get("cancellation") == "probe" else {}
-            desk = _Desk(models, costs, self._run_budget, self._target, probed)
+            backend = await stack.enter_async_context(self._open_backend())
+            costs = self._pricing.costs(backend.served, backend.verifier)
+            verifiers: dict[str, Verifier] = {}  # those of the calls so far
+            cluster = await backend.cluster(verifiers)
+            desk = _Desk(backend, cluster, verifiers, costs, self._run_budget, self._target)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
         return self
@@ -185,6 +195,13 @@ class Client:
             future.cancel()
             raise
 
+    async def ended(self) -> None:
+        """Wait until no call can be answered any more, because the block has ended, or what carries its calls out.
+
+        Raises: the error that has ended it, such as ClusterUnreachable for a Ray cluster that was lost.
+        """
+        await self._opened().ended()
+
     @property
     def model(self) -> str:
         """The name of the model that is asked where nothing names a role."""
@@ -223,30 +240,31 @@ class _Desk:
 
     def __init__(
         self,
-        models: Models,
+        backend: Backend,
+        cluster: Cluster,
+        verifiers: dict[str, Verifier],
         costs: CostModel,
         limits: Limits,
         target: Target,
-        probed: Mapping[str, Sequence[OpenAIClient]] = {},
     ) -> None:
         self.loop = asyncio.get_running_loop()
-        self._models = models
+        self._backend = backend
+        self._cluster = cluster
+        self._verifiers = verifiers
         self._costs = costs
         self._limits = limits
         self._target = target
-        self._verifiers: dict[str, Verifier] = {}
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
         self._observers: dict[str, Observer] = {}
-        self._cluster = ServingCluster(models.by_name, self._verifiers, probed, models.clients_of)
         self.scheduler = Scheduler(
             (),
             _unresolved,
             costs=costs,
             verifiers=self._verifiers,
             limits=limits,
-            window=models.concurrency,
+            window=backend.concurrency,
             shuffle_races=True,
             serves=True,
             **run_options(target),
@@ -256,7 +274,12 @@ class _Desk:
 
     @property
     def model(self) -> str:
-        return self._models.name
+        return self._backend.name
+
+    async def ended(self) -> None:
+        """Wait until it has ended. Raises: the error that ended it."""
+        await asyncio.wait({self._running})
+        self._running.result()
 
     async def aclose(self) -> None:
         """Cancel everything, and wait until its streams are closed."""
@@ -274,12 +297,10 @@ class _Desk:
         observer: Observer | None,
     ) -> Solved:
         """Run one trial to its end."""
-        if self._running.done():
-            raise UsageError("this client is closed")
         cell = Cell(spec, share, seed)
+        self._check_running()
         models = await self._checked(cell, problem, resolve, sampling)
-        if self._running.done():
-            raise Interrupted("stopped before there was an answer (the client was closed)")
+        self._check_running()
         strategy = resolve(spec.name)
         id = self._free(cell.id, problem)
         planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id)
@@ -300,19 +321,23 @@ class _Desk:
             raise solved
         return solved
 
+    def _check_running(self) -> None:
+        if self._running.done():
+            raise Interrupted(f"stopped before there was an answer ({self._why_ended()})")
+
     async def _checked(
         self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
     ) -> dict[str, Sampling]:
         """The sampling of a call by role, once the call is known to work. Raises: UsageError, ForeignAwait."""
-        verifiers = verifiers_of([cell.spec], self._models.verifier, resolve)
-        models = samplings_of(self._models, sampling, verifiers, [cell], [problem], self._costs, self._limits)
+        verifiers = verifiers_of([cell.spec], self._backend.verifier, resolve)
+        models = samplings_of(self._backend, sampling, verifiers, [cell], [problem], self._costs, self._limits)
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
         strategy = str(cell.spec), resolve(cell.spec.name)
-        asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._models, self._limits
+        asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._backend, self._limits
 
         async def rehearse() -> None:
-            await self._cluster.find_out(await preflight(*asked), self.scheduler)
+            await self._cluster.get_ready(verifiers, await preflight(*asked), self.scheduler)
 
         await self._rehearsed_once(strategy, rehearse)
         self._verifiers.update(verifiers)  # made anew: the file of one may have changed
@@ -356,11 +381,13 @@ class _Desk:
         else:
             found.set_result(Solved(result, decided.paid))
 
+    def _why_ended(self) -> str:
+        error = None if self._running.cancelled() else self._running.exception()
+        return "the client was closed" if error is None else f"{type(error).__name__}: {error}"
+
     def _ended(self, running: asyncio.Task[None]) -> None:
         """End all waits for the cluster, because it has stopped."""
-        error = None if running.cancelled() else running.exception()
-        why = f"{type(error).__name__}: {error}" if error is not None else "the client was closed"
-        paid = describe_cost(self.scheduler.ledger.spent)
+        why, paid = self._why_ended(), describe_cost(self.scheduler.ledger.spent)
         for found in self._waiting.values():
             found.set_result(Interrupted(f"stopped before there was an answer ({why}); all calls have cost: {paid}"))
         self._waiting.clear()

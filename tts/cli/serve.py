@@ -11,7 +11,7 @@ from tts.cli.options import RUN, with_options
 from tts.cli.values import arguments_of
 
 
-@with_options(*(name for name in RUN if name not in ("cluster", "address")))
+@with_options(*RUN)
 def serve(
     host: Annotated[str, typer.Option("--host", help="Address to listen on; others than loopback need --keys.")] = (
         "127.0.0.1"

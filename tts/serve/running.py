@@ -130,7 +130,11 @@ def certificates(cert: Path | None, key: Path | None) -> dict[str, str]:
 
 
 async def serve(service: Service, opened: socket.socket, drain_s: float, tls: dict[str, str]) -> None:
-    """Serve until SIGTERM or Ctrl-C, and then finish the requests under way, for `drain_s` at the most."""
+    """Serve until SIGTERM or Ctrl-C, and then finish the requests under way, for `drain_s` at the most.
+
+    Raises: the error of a client that can answer nothing any more, such as that of a Ray cluster that was lost: whoever
+        watches the process starts it again.
+    """
     config = uvicorn.Config(
         service.app(),
         lifespan="off",
@@ -141,7 +145,16 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         **tls,  # type: ignore[arg-type]  # texts
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    await _Server(config, service).serve([opened])
+    server = _Server(config, service)
+    ending = asyncio.ensure_future(service.client.ended())
+    ending.add_done_callback(lambda _: server.stop())
+    try:
+        await server.serve([opened])
+    finally:
+        ended = ending.done()
+        ending.cancel()
+    if ended:
+        ending.result()
 
 
 class _Server(uvicorn.Server):
@@ -155,14 +168,14 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop)
+            loop.add_signal_handler(number, self.stop)
         try:
             yield
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
-    def _stop(self) -> None:
+    def stop(self) -> None:
         """Drain; a second signal cancels what is under way."""
         self.force_exit = self.should_exit
         self.should_exit = self._service.draining = True

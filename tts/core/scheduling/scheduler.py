@@ -68,6 +68,7 @@ class Scheduler(Dispatcher):
         unsafe_execute: whether programs that a model wrote may be executed, without a sandbox.
 
     Attributes:
+        serves: as given.
         foreign: guards foreign code; a step of it that was stopped ends the run (`Cluster.run`).
 
     Further attributes are those of `Dispatcher`, which drives the actions; this class drives the trials.
@@ -110,7 +111,7 @@ class Scheduler(Dispatcher):
         self._sampling = sampling
         self._models = models
         self._shuffle_races = shuffle_races
-        self._serves = serves
+        self.serves = serves
         self._unsafe_execute = unsafe_execute
         self._compares = any(shared.allocator.compares for shared in self._shared_budgets.values())
         self._memory = RunMemory(alone=True) if serves else self._history.memory
@@ -124,7 +125,7 @@ class Scheduler(Dispatcher):
         stopped = self.draining or self.fatal is not None
         if stopped:
             return not self._actions.in_flight and not self._actions.hedged
-        return self._agenda.is_over and not self._serves and not self._open and not self._actions.hedged
+        return self._agenda.is_over and not self.serves and not self._open and not self._actions.hedged
 
     def start(self) -> Step:
         """Open the first trials; on resume, tell them the journal's events."""
@@ -150,7 +151,7 @@ class Scheduler(Dispatcher):
 
     def has_more(self) -> bool:
         """Whether a trial of the plan was not decided in an earlier session, or may come yet."""
-        return self._serves or self._agenda.has_more()
+        return self.serves or self._agenda.has_more()
 
     def tell(self, events: Iterable[Event]) -> Step:
         """Take events in (they are in the journal already) and return the next step."""

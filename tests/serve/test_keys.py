@@ -88,27 +88,30 @@ def test_a_keys_budget_holds_to_the_token_over_requests_side_by_side() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.integers(0, 80)), max_size=30))
 def test_spent_and_held_never_exceed_a_keys_limit_whatever_ends_when(steps: list[tuple[int, int]]) -> None:
-    alice = key("alice", "tokens=100")
-    accounts = Accounts([alice])
-    held: list[Hold] = []
-    for i, (most, cost) in enumerate(steps):
-        try:
-            held.append(accounts.begin(alice, Limits(tokens=most), str(i)))
-        except Refusal as refusal:
-            assert refusal.status == 429
-        assert accounts.spent("alice").tokens + sum(hold.most.tokens for hold in held) <= 100
-        if held and cost % 2:
-            hold = held.pop(cost % len(held))
-            hold.settle(Cost(tokens=min(cost, hold.most.tokens)))
-            hold.settle(Cost(tokens=1000))  # a second time: not charged
-        assert accounts.running("alice") == len(held)
+    async def within() -> None:
+        alice = key("alice", "tokens=100")
+        accounts = Accounts([alice])
+        held: list[Hold] = []
+        for i, (most, cost) in enumerate(steps):
+            try:
+                held.append(await accounts.begin(alice, Limits(tokens=most), str(i)))
+            except Refusal as refusal:
+                assert refusal.status == 429
+            assert accounts.spent("alice").tokens + sum(hold.most.tokens for hold in held) <= 100
+            if held and cost % 2:
+                hold = held.pop(cost % len(held))
+                hold.settle(Cost(tokens=min(cost, hold.most.tokens)))
+                hold.settle(Cost(tokens=1000))  # a second time: not charged
+            assert accounts.running("alice") == len(held)
+
+    asyncio.run(within())
 
 
 def test_a_server_that_was_killed_finds_what_was_spent_and_what_was_under_way_at_its_most(tmp_path: Path) -> None:
     alice = key("alice", "tokens=1000")
     first = Accounts([alice], tmp_path)
-    first.begin(alice, Limits(tokens=100), "ended").settle(Cost(2, 30))
-    first.begin(alice, Limits(tokens=200), "under way")
+    asyncio.run(first.begin(alice, Limits(tokens=100), "ended")).settle(Cost(2, 30))
+    asyncio.run(first.begin(alice, Limits(tokens=200), "under way"))
     with pytest.raises(JournalLocked, match="in use by another server"):
         Accounts([alice], tmp_path)
     first.close()  # as a kill does: nothing is settled

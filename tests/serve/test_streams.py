@@ -82,7 +82,7 @@ def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> N
     from tts.types import Message, Sampling
 
     def heard(*pieces: tuple[str, int]) -> Call:
-        hold = Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id")
+        hold = asyncio.run(Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id"))
         asked = Asked((Message("user", "?"),), None, {}, stream=True)
         call = Call(asked, Chosen("single", Limits()), Sampling(), hold)
         for text, offset in pieces:

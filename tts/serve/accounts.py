@@ -11,10 +11,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import JournalLocked, RunError, UnknownCost
 from tts.serve.keys import Key
+from tts.serve.metrics import key_lines
 from tts.serve.protocol.refusals import AGAIN_S, Refusal
 from tts.types import Cost
 
@@ -28,10 +30,26 @@ _ADD = """insert into spent values (?1, ?2, ?3, ?4) on conflict do update set
 samples = samples + ?2, tokens = tokens + ?3, picodollars = picodollars + ?4"""
 
 
+class Bookkeeping(Protocol):
+    """The accounts of all keys, kept in this process or in another."""
+
+    async def begin(self, key: Key, limits: Limits, id: str) -> Hold:
+        """Hold the limits of a request. Raises: Refusal where the key's budget or its concurrency cannot hold it."""
+        ...
+
+    def end(self, hold: Hold, cost: Cost) -> None:
+        """See `Hold.settle`."""
+        ...
+
+    async def metrics(self, own: list[str]) -> list[str]:
+        """The lines of a server's metrics: its `own`, and those of the keys."""
+        ...
+
+
 class Hold:
     """A request's part of its key's account."""
 
-    def __init__(self, accounts: Accounts, key: Key, id: str, cost: Cost) -> None:
+    def __init__(self, accounts: Bookkeeping, key: Key, id: str, cost: Cost) -> None:
         self.key = key
         self.id = id
         self.most = cost
@@ -69,8 +87,7 @@ class Accounts:
     def running(self, key: str) -> int:
         return self._running[key]
 
-    def begin(self, key: Key, limits: Limits, id: str) -> Hold:
-        """Hold the limits of a request. Raises: Refusal where the key's budget or its concurrency cannot hold it."""
+    async def begin(self, key: Key, limits: Limits, id: str) -> Hold:
         ledger = self._ledgers[key.name]
         if key.concurrency is not None and self._running[key.name] >= key.concurrency:
             message = f"the key {key.name} may have {key.concurrency} requests under way, and has as many"
@@ -85,11 +102,13 @@ class Accounts:
         return Hold(self, key, id, most)
 
     def end(self, hold: Hold, cost: Cost) -> None:
-        """See `Hold.settle`."""
         self._ledgers[hold.key.name].settle(hold.id, cost)
         self._running[hold.key.name] -= 1
         if self._state is not None:
             self._state.settle(hold.id, hold.key.name, cost)
+
+    async def metrics(self, own: list[str]) -> list[str]:
+        return [*own, *key_lines({name: (self.running(name), self.spent(name)) for name in self._ledgers})]
 
     def close(self) -> None:
         if self._state is not None:

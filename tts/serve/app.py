@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 
 from tts.api.client import Client
 from tts.errors import TTSError
-from tts.serve.accounts import Accounts
+from tts.serve.accounts import Bookkeeping
 from tts.serve.calls import Call, unless_gone
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import Key, key_of
 from tts.serve.logs import Noted, RequestIds
-from tts.serve.metrics import Ended, key_lines
+from tts.serve.metrics import Ended
 from tts.serve.protocol.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
 from tts.serve.protocol.replies import DONE, Answers, comment, event
@@ -46,7 +46,7 @@ class Service:
         client: Client,
         catalogue: Catalogue,
         keys: Sequence[Key],
-        accounts: Accounts,
+        accounts: Bookkeeping,
         sampling: Sampling = Sampling(),
         forward_unknown: bool = False,
     ) -> None:
@@ -85,7 +85,7 @@ class Service:
 
     async def metrics(self, request: Request) -> Response:
         self._key(request)
-        lines = [*self._ended.lines(), *key_lines(self._accounts, self._keys)]
+        lines = await self._accounts.metrics(self.own_metrics())
         return Response("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
 
     async def models(self, request: Request) -> Response:
@@ -108,7 +108,7 @@ class Service:
         sampling = sampling_of(self._sampling, asked.sampling)
         noted: Noted = request.state.noted
         noted.say(key=key.name, model=asked.model, strategy=chosen.strategy, stream=asked.stream)
-        call = Call(asked, chosen, sampling, self._accounts.begin(key, chosen.limits, noted.id))
+        call = Call(asked, chosen, sampling, await self._accounts.begin(key, chosen.limits, noted.id))
         noted.call = call
         answers = Answers(noted.id, asked.model or self.catalogue.model, int(time.time()))
         if asked.stream:
@@ -118,6 +118,10 @@ class Service:
         finally:
             call.close()
         return Response(status_code=GONE) if solved is None else JSONResponse(answers.whole(solved))
+
+    def own_metrics(self) -> list[str]:
+        """The lines of metrics that are of this process alone."""
+        return [*self._ended.lines()]
 
     def _key(self, request: Request) -> Key:
         key = key_of(request.headers.get("authorization"), self._keys)

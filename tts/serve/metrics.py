@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
-from tts.serve.accounts import Accounts
-from tts.serve.keys import Key
+from tts.types import Cost
 
 
 class Ended:
@@ -29,17 +28,16 @@ class Ended:
         yield f"tts_serve_request_seconds_count {self._counts.total()}"
 
 
-def key_lines(accounts: Accounts, keys: Sequence[Key]) -> Iterator[str]:
+def key_lines(standings: Mapping[str, tuple[int, Cost]]) -> Iterator[str]:
     """What each key has under way and has spent, over restarts where the state is kept."""
-    spent = {key.name: accounts.spent(key.name) for key in keys}
     yield from _head("tts_serve_running", "gauge", "Chats under way.")
-    for name in spent:
-        yield f"tts_serve_running{_label(name)} {accounts.running(name)}"
+    for name, (running, _) in standings.items():
+        yield f"tts_serve_running{_label(name)} {running}"
     yield from _head("tts_serve_samples_total", "counter", "Requests to models that were paid for.")
-    for name, cost in spent.items():
+    for name, (_, cost) in standings.items():
         yield f"tts_serve_samples_total{_label(name)} {cost.samples}"
     yield from _head("tts_serve_tokens_total", "counter", "Generated tokens that were paid for.")
-    for name, cost in spent.items():
+    for name, (_, cost) in standings.items():
         yield f"tts_serve_tokens_total{_label(name)} {cost.tokens}"
 
 

@@ -24,6 +24,7 @@ class Tool(Value, frozen=True):
         name: letters, digits, `_` and `-`, at most 64.
         description: for the model.
         parameters: a JSON schema of the arguments, an object's; empty for a tool that takes none.
+        strict: whether the server is to hold the model to that schema; None leaves that to the server.
 
     Raises: InvalidParameter for another name, and what is no JSON object.
     """
@@ -31,6 +32,10 @@ class Tool(Value, frozen=True):
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = {}
+    strict: bool | None = None
+
+    def __repr__(self) -> str:
+        return shown_fields(self, ("strict",))
 
     def __post_init__(self) -> None:
         named = isinstance(self.name, str) and _NAME.fullmatch(self.name) is not None
@@ -38,6 +43,7 @@ class Tool(Value, frozen=True):
         require(isinstance(self.description, str), f"the description of the tool {self.name}", "text", self.description)
         schema = json_object(f"the parameters of the tool {self.name}", self.parameters)
         msgspec.structs.force_setattr(self, "parameters", schema)
+        require(self.strict in (None, True, False), f"strict of the tool {self.name}", "true or false", self.strict)
 
 
 class ToolCall(Value, frozen=True):
@@ -108,6 +114,34 @@ Turns = str | Sequence[Message | Mapping[str, Any]]  # the forms of a prompt
 Tools = Sequence[Tool | Mapping[str, Any]]  # the forms of a request's tools
 
 
+def answer_of_calls(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str | None:
+    """The answer that calls of a problem's tools are: `name({"a":1,"b":2})`, a line each. Equal calls are spelt alike,
+    whatever the order of the calls, of the arguments and the white space in them, so that they vote together.
+
+    None, an abstention, where a call cannot be carried out: of another tool's name, or with malformed arguments.
+    """
+    known = {tool.name for tool in tools}
+    if not calls or any(call.name not in known or call.malformed for call in calls):
+        return None
+    return "\n".join(sorted(f"{call.name}({_spelt(call.parsed)})" for call in calls))
+
+
+def _spelt(arguments: object) -> str:
+    return msgspec.json.encode(_whole_numbers(arguments), order="sorted").decode()
+
+
+def _whole_numbers(value: Any) -> Any:
+    """The value with 2.0 as 2, which is the same number in JSON."""
+    match value:
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        case dict():
+            return {name: _whole_numbers(each) for name, each in value.items()}
+        case list():
+            return [_whole_numbers(each) for each in value]
+    return value
+
+
 def as_prompt(prompt: Turns, system: str | None = None) -> Prompt:
     """Make messages of a prompt: a user turn from text (after a system turn, if given); a sequence's messages as they
     are.
@@ -142,7 +176,7 @@ def as_tools(tools: Tools) -> tuple[Tool, ...]:
 def _as_tool(tool: object) -> Tool:
     inner = tool.get("function", tool) if isinstance(tool, Mapping) else None
     if isinstance(inner, Mapping) and "name" in inner:
-        known = {name: inner[name] for name in ("name", "description", "parameters") if inner.get(name) is not None}
+        known = {name: inner[name] for name in Tool.__struct_fields__ if inner.get(name) is not None}
         return Tool(**known)
     raise InvalidParameter(
         f'a tool must be a Tool, or a function in OpenAI\'s form, {{"type": "function", "function": {{"name": ...}}}}, '

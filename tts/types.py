@@ -57,6 +57,8 @@ class Problem(Value, frozen=True):
         facts: public data a constraint checker may use (the numbers of a CountDown), plain JSON values.
         shots: worked examples before the prompt: user and assistant turns.
         answer_rule: a rule of the user's own for the place of the answer (`tts.answers.rules`).
+        turns: those after the prompt: calls of tools, and their results.
+        tools: those whose calls are answers, too, which vote by name and arguments: whoever has asked carries them out.
     """
 
     id: str
@@ -66,9 +68,11 @@ class Problem(Value, frozen=True):
     facts: Mapping[str, Any] = {}
     shots: tuple[Message, ...] = ()
     answer_rule: str | None = None
+    turns: tuple[Message, ...] = ()
+    tools: tuple[Tool, ...] = ()
 
     def __repr__(self) -> str:
-        return shown_fields(self, ("shots", "answer_rule"))
+        return shown_fields(self, ("shots", "answer_rule", "turns", "tools"))
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "id", as_text("the id of a problem", self.id))
@@ -80,7 +84,9 @@ class Problem(Value, frozen=True):
     @property
     def messages(self) -> Prompt:
         prompt = as_prompt(self.prompt, self.system)
-        return (*prompt[:-1], *self.shots, prompt[-1]) if self.shots else prompt
+        if self.shots or self.turns:
+            return (*prompt[:-1], *self.shots, prompt[-1], *self.turns)
+        return prompt
 
 
 class Sampling(Value, frozen=True):

@@ -36,5 +36,5 @@ async def first_finish(
 
 
 def _usable(finished: list[Candidate]) -> list[Candidate]:
-    """Those with an answer that are not cut; a stop string of the run's may have ended them."""
-    return [c for c in finished if c.completion.finish_reason == "stop" and c.answer is not None]
+    """Those with an answer that are not cut; a stop string of the run's may have ended them, or a call of a tool."""
+    return [c for c in finished if c.completion.finish_reason in ("stop", "tool_calls") and c.answer is not None]

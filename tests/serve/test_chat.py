@@ -127,7 +127,7 @@ def test_unknown_fields_are_refused_by_name_or_forwarded() -> None:
     async def forwarding(server: Served) -> None:
         assert (await server.ask(mirostat=2)).status_code == 200
         assert model.requests[0].sampling.extra_body == {"mirostat": 2}
-        assert (await server.ask(tools=[])).status_code == 400
+        assert (await server.ask(functions=[])).status_code == 400
 
     model = Model()
     asked(refusing)
@@ -150,7 +150,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"messages": []}, 400, "messages must be a list"),
     ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, 400, "user turn"),
     ({"messages": IMAGE}, 400, "messages[0].content[0] must be text"),
-    ({"tools": [{"type": "function"}]}, 400, "tools is not supported"),
+    ({"functions": [{"name": "f"}]}, 400, "functions is not supported"),
     ({"temperature": "hot"}, 400, "temperature must be a number"),
     ({"max_tokens": 0}, 400, "max_tokens must be at least 1"),
     ({"seed": "a"}, 400, "seed must be a whole number"),

@@ -85,6 +85,12 @@ class Served:
         return sent
 
 
+def events_of(sent: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The events of a stream, in their order; comments and the last one left out."""
+    lines = b"".join(message.get("body", b"") for message in sent).decode().splitlines()
+    return [msgspec.json.decode(line[6:]) for line in lines if line.startswith("data: {")]
+
+
 @asynccontextmanager
 async def served(
     model: Any = None,

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from tts.clusters.spec import ClusterSpec
 
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
-_Known = tuple[str, Strategy]  # a strategy's text and its function
+_Known = tuple[str, Strategy, bool]  # a strategy's text, its function, and whether its problem had tools
 CLOSING_S = 2.0  # time that a cancelled call waits for its streams to be closed
 
 
@@ -333,7 +333,7 @@ class _Desk:
         models = samplings_of(self._backend, sampling, verifiers, [cell], [problem], self._costs, self._limits)
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
-        strategy = str(cell.spec), resolve(cell.spec.name)
+        strategy = str(cell.spec), resolve(cell.spec.name), bool(problem.tools)
         asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._backend, self._limits
 
         async def rehearse() -> None:

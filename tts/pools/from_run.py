@@ -16,6 +16,7 @@ from tts.core.journal.records import Granted, Record
 from tts.core.protocols import Verifier, checked, computed_by, is_in_worker, question_of
 from tts.core.trials.seeds import share_base
 from tts.errors import BadPool
+from tts.messages import answer_of_calls
 from tts.plugins.answers import answer_rule
 from tts.plugins.verifiers import verifier_address
 from tts.pools.pool import Pool, Sample, VerificationCost
@@ -155,7 +156,7 @@ def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[st
             continue
         asked = seed_of(cell_of(id)), problem_of(id)
         if asked not in bases:
-            bases[asked] = share_base(*asked, Request(problems[asked[1]].messages, sampling))
+            bases[asked] = share_base(*asked, _request(problems[asked[1]], sampling))
         base, _, rest = key.partition("/")
         if base == bases[asked] and "/" not in rest:  # a judgement's key goes on after its sample's
             yield key, ended[id]
@@ -195,11 +196,17 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
         )
 
 
+def _request(problem: Problem, sampling: Sampling) -> Request:
+    return Request(problem.messages, sampling, tools=problem.tools)
+
+
 def _answer_of(event: Finished, problem: Problem) -> str | None:
     """The answer, as the trial read it (`Trial._add_candidate`)."""
     completion = event.completion
     if completion.answer is not None:
         return completion.answer
+    if completion.tool_calls and problem.tools:
+        return answer_of_calls(completion.tool_calls, problem.tools)
     return read_answer(completion.text, problem, complete=completion.finish_reason == "stop")
 
 

@@ -149,7 +149,7 @@ def check_budgets(
     for limits in shares.values():
         ledger = Ledger(limits, "given")
         for problem in problems:
-            upper_bound = costs.upper_bound(Generate("", Request(problem.messages, sampling)))
+            upper_bound = costs.upper_bound(Generate("", Request(problem.messages, sampling, tools=problem.tools)))
             ledger.check_known(upper_bound)
             if not ledger.fits(upper_bound):
                 facts = ledger.exhausted(upper_bound).facts
@@ -189,7 +189,8 @@ def with_max_tokens(
     longest = max(problems, key=lambda problem: len(problem.prompt))
 
     def suits(most: int) -> bool:
-        request = Request(longest.messages, msgspec.structs.replace(sampling, max_tokens=most), model=model)
+        more = msgspec.structs.replace(sampling, max_tokens=most)
+        request = Request(longest.messages, more, model=model, tools=longest.tools)
         upper_bound = costs.upper_bound(Generate("", request))
         return most <= room and all(Ledger(limits).fits(Cost.sum([upper_bound] * 4)) for limits in budgets)
 

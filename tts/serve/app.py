@@ -23,7 +23,7 @@ from tts.serve.logs import Noted, RequestIds
 from tts.serve.metrics import Ended
 from tts.serve.protocol.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
-from tts.serve.protocol.replies import DONE, Answers, comment, event
+from tts.serve.protocol.replies import DONE, Answers, comment, content_of, event
 from tts.types import Sampling
 
 MOST_BODY = 8 * 2**20  # bytes: some two million tokens of text
@@ -182,7 +182,8 @@ class Streamed(Response):
                 sent = len(call.text)
         try:
             solved = answering.result()
-            if not solved.text.startswith(call.text[:sent]):
+            text = content_of(solved.selected)
+            if not text.startswith(call.text[:sent]):
                 raise Refusal(
                     502, "the model's server failed half-way, and then said something else", code="broken_stream"
                 )
@@ -192,8 +193,8 @@ class Streamed(Response):
             return
         if not sent:
             yield answers.begin()
-        if solved.text[sent:]:
-            yield answers.text(solved.text[sent:])
+        if text[sent:]:
+            yield answers.text(text[sent:])
         for last in answers.end(solved, self._asked.include_usage):
             yield last
 

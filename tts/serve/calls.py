@@ -64,7 +64,7 @@ class Call:
         try:
             strategy, params = self._strategy
             solved = await client.solve(
-                self._asked.messages,
+                self._asked.problem,
                 strategy,
                 params=params,
                 budget=self.chosen.limits,

@@ -33,7 +33,7 @@ from tts.core.trials.endings import WITHDRAWN, Fewer, deadline_passed, endless
 from tts.core.trials.scope import sampling_of
 from tts.core.trials.seeds import seed_of, share_base
 from tts.errors import AllFailed, InvalidParameter, UsageError, unknown_name
-from tts.messages import Tools, as_tools
+from tts.messages import Prompt, Tool, Tools, as_tools
 from tts.types import Candidate, Cost, ErrorInfo, Sampling, Turns, Value, as_prompt
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ OPEN_WINDOW = 64  # samples in flight for an open count
 MOST_AT_ONCE = 1_000_000  # samples of one step: each is an action in memory before the first of them leaves
 OPEN_FAILURES = 8  # in a row, after which an open count ends: failures may cost nothing, and else would never end
 FORM = "response_format"  # the field of a request's body with the form of its answer
+CHOICE = ("tool_choice", "parallel_tool_calls")  # those that say how the problem's tools may be called
 
 
 class Update(Value, frozen=True):
@@ -109,6 +110,7 @@ class _Sampling(Block):
         if n is not None:
             at_least_one("n", n)
         check_room(run._trial.id, run._trial._costs, request)
+        _check_tools(run, request)
         self._request = request
         self._n = n
         self._parent = parent
@@ -345,17 +347,41 @@ def request_of(
     messages = run.problem.messages if prompt is None else as_prompt(prompt, system)
     name = model or run._scope.model
     base = run.sampling if name == run._scope.model else sampling_of(run._trial, name)
-    if run._scope.helps and FORM in base.extra_body:  # which is the form of the answer, not of what helps to find it
-        body = {key: value for key, value in base.extra_body.items() if key != FORM}
-        base = msgspec.structs.replace(base, extra_body=body)
+    given = as_tools(tools) if tools else _tools_of(run, messages, continue_from, step)
+    if base.extra_body and (run._scope.helps or not given):
+        base = _without_form(base, helps=run._scope.helps)
     try:
         sampling = msgspec.structs.replace(base, **overrides) if overrides else base
     except TypeError:
         unknown = next(name for name in overrides if name not in Sampling.__struct_fields__)
         raise unknown_name("sampling parameter", unknown, Sampling.__struct_fields__) from None
-    given, prefix = as_tools(tools) if tools else (), prefix_of(continue_from)
     name = None if name == SOLVER else name
-    return Request(messages, sampling, continue_from=prefix, model=name, tools=given, step=step)
+    return Request(messages, sampling, continue_from=prefix_of(continue_from), model=name, tools=given, step=step)
+
+
+def _tools_of(run: Run, messages: Prompt, continue_from: Candidate | str | None, step: bool) -> tuple[Tool, ...]:
+    """The problem's tools, for a sample of the problem as it was asked: not in other words, nor a step of a text."""
+    tools = run.problem.tools
+    as_asked = tools and not (run._scope.helps or step) and continue_from is None and messages == run.problem.messages
+    return tools if as_asked else ()
+
+
+def _check_tools(run: Run, request: Request) -> None:
+    """Check that a candidate can answer with a call of the problem's tools. Raises: InvalidParameter."""
+    if run.problem.tools and request.tools != run.problem.tools and not run._scope.helps:
+        raise InvalidParameter(
+            f"the strategy {run._trial.spec.name} takes no tools, because it asks the model in words of its own or "
+            f"lets it go on with a text: take one that samples the prompt as it is, such as single, majority_vote, "
+            f"best_of_n or first_finish, or leave the tools out",
+            name="tools",
+        )
+
+
+def _without_form(sampling: Sampling, *, helps: bool) -> Sampling:
+    """The sampling without what is said of the form of an answer, in a request that asks for none."""
+    left_out = (FORM, *CHOICE) if helps else CHOICE
+    body = {key: value for key, value in sampling.extra_body.items() if key not in left_out}
+    return sampling if len(body) == len(sampling.extra_body) else msgspec.structs.replace(sampling, extra_body=body)
 
 
 def watched(request: Request, every: int, group: int, below: float | None) -> Request:

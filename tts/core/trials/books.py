@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial as bound
 
 import msgspec
@@ -30,6 +30,7 @@ from tts.core.trials.coroutines import STEP_LIMIT_S, ForeignCode, InFlight, Step
 from tts.core.trials.endings import Mistakes
 from tts.core.trials.scope import Scope
 from tts.errors import CallTimedOut
+from tts.messages import ToolCall, answer_of_calls
 from tts.types import Candidate, Completion, ErrorInfo, Problem, Sampling, Score
 
 
@@ -77,6 +78,11 @@ def is_partial(completion: Completion, asked: Request, own: Sampling) -> bool:
     if completion.finish_reason != "stop":
         return grows or asked.step
     return grows and completion.ending != "text" and completion.stopped_by not in own.stop
+
+
+def _with_calls(text: str, calls: Sequence[ToolCall]) -> str:
+    """The text that judges see of a completion that calls the problem's tools."""
+    return "\n".join([*([text] if text else []), *(f"{call.name}({call.arguments})" for call in calls)])
 
 
 class Books:
@@ -188,7 +194,10 @@ class Books:
         own = self._sampling if request is None else self._models.get(request.model or "", self._sampling)
         partial = request is not None and is_partial(completion, request, own)
         answer = None if partial else completion.answer
-        if answer is None and not partial and (text or not completion.tool_calls):  # calls alone are no answer
+        tools = scope.problem.tools
+        if completion.tool_calls and tools and request is not None and request.tools == tools:
+            answer, text = answer_of_calls(completion.tool_calls, tools), _with_calls(text, completion.tool_calls)
+        elif answer is None and not partial and (text or not completion.tool_calls):  # calls alone are no answer
             answer = self._answers.read(text, scope.problem, complete=completion.finish_reason == "stop")
         parent, depth = self._parents.pop(action.id, None), 0
         if parent is not None and prefix and prefix.startswith(parent.text):

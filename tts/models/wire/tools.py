@@ -88,5 +88,11 @@ def call_json(call: ToolCall, arguments: str) -> dict[str, Any]:
 
 def tool_json(tool: Tool) -> dict[str, Any]:
     """A tool as servers take it."""
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters or _NO_PARAMETERS}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters or _NO_PARAMETERS,
+    }
+    if tool.strict is not None:
+        function["strict"] = tool.strict
     return {"type": "function", "function": function}

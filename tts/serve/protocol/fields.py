@@ -7,22 +7,29 @@ from typing import Any
 
 import msgspec
 
+from tts.api.problems import as_problem
 from tts.errors import InvalidParameter
 from tts.serve.protocol.refusals import Refusal
-from tts.types import Message, Prompt, Sampling, Value
+from tts.serve.protocol.turns import messages_of, tools_of
+from tts.types import Problem, Prompt, Sampling, Tool, Value
 
 SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "stop", "reasoning_effort", "chat_template_kwargs",
 )  # fmt: skip
-EXTRA = ("response_format", "frequency_penalty", "presence_penalty", "logit_bias")  # go to the model's server as given
+# Go to the model's server as they are given.
+EXTRA = (
+    "response_format", "frequency_penalty", "presence_penalty", "logit_bias", "tool_choice", "parallel_tool_calls",
+)  # fmt: skip
 OF_NO_EFFECT = ("user", "safety_identifier", "metadata", "prompt_cache_key", "store")  # here
-OWN = ("model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs")
+OWN = (
+    "model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs", "tools",
+)  # fmt: skip
 HABITS = ("optillm_approach", "budget")  # fields of optillm and its_hub, and the approaches of optillm's that we have
 APPROACHES = {
     "none": "single", "bon": "best_of_n", "self_consistency": "majority_vote", "majority_voting": "majority_vote",
     "genselect": "genselect",
 }  # fmt: skip
-NOT_YET = ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "modalities", "audio")
+NOT_YET = ("functions", "function_call", "modalities", "audio")
 KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
 _TTS = ("strategy", "budget", "deadline_s")
 
@@ -51,6 +58,7 @@ class Asked(Value, frozen=True):
         messages: the turns. model: as named; None where none is. sampling: fields of `tts.Sampling`.
         stream: whether events are asked for. include_usage: whether a stream ends with the usage.
         wanted: the field `tts`.
+        tools: those that the model may ask for.
     """
 
     messages: Prompt
@@ -60,6 +68,13 @@ class Asked(Value, frozen=True):
     stream: bool = False
     include_usage: bool = False
     wanted: Wanted = Wanted()
+    tools: tuple[Tool, ...] = ()
+
+    @property
+    def problem(self) -> Problem:
+        """What is asked. Raises: InvalidParameter for turns in another order than a chat's."""
+        problem = as_problem(self.messages)
+        return msgspec.structs.replace(problem, tools=self.tools) if self.tools else problem
 
 
 def asked_of(body: bytes, forward_unknown: bool = False) -> Asked:
@@ -81,13 +96,14 @@ def asked_of(body: bytes, forward_unknown: bool = False) -> Asked:
     if extra := [name for name in options if name not in ("include_usage", "include_obfuscation")]:
         raise Refusal(400, f"stream_options has an unknown field {extra[0]!r}", param="stream_options")
     return Asked(
-        _messages(fields.get("messages")),
+        messages_of(fields.get("messages")),
         _typed(fields, "model", str, "text"),
         _sampling(fields, unknown),
         0 if seed is None else seed,
         bool(_typed(fields, "stream", bool, "true or false")),
         bool(options.get("include_usage")),
         (wanted_of(fields["tts"], "tts") if "tts" in fields else Wanted()).over(_of_habits(fields)),
+        tools_of(fields),
     )
 
 
@@ -192,44 +208,3 @@ def sampling_of(default: Sampling, given: Mapping[str, Any]) -> Sampling:
     except InvalidParameter as error:
         name = next((name for name in fields if error.message.startswith(name)), None)
         raise Refusal(400, error.message, param=name) from None
-
-
-def _messages(given: object) -> Prompt:
-    if not isinstance(given, list) or not given:
-        raise Refusal(400, "messages must be a list of at least one message", param="messages")
-    return tuple(_message(turn, f"messages[{i}]") for i, turn in enumerate(given))
-
-
-def _message(turn: object, where: str) -> Message:
-    if not isinstance(turn, dict):
-        raise Refusal(400, f"{where} must be an object with role and content, but got {turn!r}", param=where)
-    role = turn.get("role")
-    if role == "tool" or turn.get("tool_calls"):
-        raise Refusal(400, f"{where}: tools are not supported by this server", code="unsupported", param=where)
-    if role not in ("system", "developer", "user", "assistant"):
-        known = "system, developer, user or assistant"
-        raise Refusal(400, f"{where}.role must be {known}, but got {role!r}", param=f"{where}.role")
-    return Message("system" if role == "developer" else role, _text(turn.get("content"), role, f"{where}.content"))
-
-
-def _text(content: object, role: object, where: str) -> str:
-    if isinstance(content, str):
-        return content
-    if content is None and role == "assistant":
-        return ""
-    if not isinstance(content, list):
-        raise Refusal(400, f"{where} must be text, or a list of parts, but got {content!r}", param=where)
-    return "".join(_part(part, f"{where}[{i}]") for i, part in enumerate(content))
-
-
-def _part(part: object, where: str) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in ("text", "refusal"):
-        what = f"a part of type {kind!r}" if isinstance(kind, str) else repr(part)
-        raise Refusal(
-            400, f"{where} must be text, but is {what}: no images, audio or files", code="unsupported", param=where
-        )
-    text = part.get(kind) if isinstance(part, dict) else None
-    if not isinstance(text, str):
-        raise Refusal(400, f"{where}.{kind} must be text, but got {text!r}", param=where)
-    return text

@@ -27,6 +27,7 @@ from tts.types import ErrorInfo
 
 AGAIN_S = 1  # to wait before a request that others crowd out is sent again
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+_PARAMS = {"prompt": "messages", "tools": "tools"}  # of the library -> of a request
 
 
 class Refusal(Exception):
@@ -83,7 +84,7 @@ def _of_the_request(error: UsageError) -> Refusal:
     kind = error.facts.get("kind")
     if isinstance(error, UnknownName) and kind in ("strategy", "model"):
         return Refusal(404, error.message, code=f"{kind}_not_found", param="model")
-    return Refusal(400, error.message, param="messages" if error.facts.get("name") == "prompt" else None)
+    return Refusal(400, error.message, param=_PARAMS.get(str(error.facts.get("name"))))
 
 
 def _of_the_server(error: EndpointError) -> Refusal:

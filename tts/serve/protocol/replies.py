@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tts.api.results import Solved
+from tts.models.wire.tools import call_json
 from tts.types import Candidate
 
 DONE = b"data: [DONE]\n\n"
@@ -22,9 +23,13 @@ class Answers:
     def whole(self, solved: Solved) -> dict[str, Any]:
         """The answer, as one object."""
         selected = _selected(solved)
-        message: dict[str, Any] = {"role": "assistant", "content": selected.text, "refusal": None}
+        calls = calls_of(selected)
+        content = content_of(selected)
+        message: dict[str, Any] = {"role": "assistant", "content": content or (None if calls else ""), "refusal": None}
         if selected.completion.reasoning:
             message["reasoning"] = selected.completion.reasoning
+        if calls:
+            message["tool_calls"] = calls
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish_of(selected)}
         return {**self._head, "object": "chat.completion", "choices": [choice], "usage": usage_of(solved)}
 
@@ -35,8 +40,11 @@ class Answers:
         return self._chunk({"content": text})
 
     def end(self, solved: Solved, include_usage: bool) -> Iterator[bytes]:
-        """The end of a stream, the text of which has been sent."""
-        yield self._chunk({}, finish_of(_selected(solved)))
+        """The end of a stream, the text of which has been sent: the calls of tools, each as a whole, then the rest."""
+        selected = _selected(solved)
+        if calls := [{"index": i, **call} for i, call in enumerate(calls_of(selected))]:
+            yield self._chunk({"tool_calls": calls})
+        yield self._chunk({}, finish_of(selected))
         if include_usage:
             yield event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage_of(solved)})
         yield DONE
@@ -56,9 +64,25 @@ def comment(value: Mapping[str, Any]) -> bytes:
     return b": tts " + msgspec.json.encode(value) + b"\n\n"
 
 
+def content_of(selected: Candidate) -> str:
+    """The text of an answer, without the calls of tools that judges see in it."""
+    return selected.completion.text if selected.completion.tool_calls else selected.text
+
+
+def calls_of(selected: Candidate) -> list[dict[str, Any]]:
+    """The calls of tools in an answer. One whose server has given no id gets one: its result has to name it."""
+    return [
+        call_json(call if call.id else msgspec.structs.replace(call, id=f"call_{i}"), call.arguments)
+        for i, call in enumerate(selected.completion.tool_calls)
+    ]
+
+
 def finish_of(selected: Candidate) -> str:
-    """The finish reason, in OpenAI's words: `stop`, `length` of a text that was cut, or `content_filter`."""
+    """The finish reason, in OpenAI's words: `stop`, `length` of a text that was cut, `tool_calls` or
+    `content_filter`."""
     reason = selected.completion.finish_reason
+    if selected.completion.tool_calls and reason in ("stop", "tool_calls"):
+        return "tool_calls"
     if reason in ("stop", "content_filter") and not selected.partial:
         return reason
     return "length" if selected.partial or reason in ("length", "cancelled", "deadline") else "stop"

@@ -21,7 +21,7 @@ from tts.cli.output import complain
 from tts.cli.plan import plan
 from tts.cli.pool import pool_app
 from tts.cli.replay import replay
-from tts.cli.report import report
+from tts.cli.report import report, view
 from tts.cli.serve import serve
 from tts.cli.solve import solve
 from tts.cli.sweep import sweep
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tts.errors import TTSError
 
 ORDER = (
-    *("solve", "sweep", "plan", "replay", "report", "serve", "pool", "judge", "advise", "model"),
+    *("solve", "sweep", "plan", "replay", "report", "view", "serve", "pool", "judge", "advise", "model"),
     *("strategies", "verifiers", "selectors", "allocators", "doctor"),
 )
 
@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (solve, sweep, plan, replay, report, serve, strategies, verifiers, selectors, allocators, doctor):
+for _command in (solve, sweep, plan, replay, report, view, serve, strategies, verifiers, selectors, allocators, doctor):
     app.command()(_command)
 app.add_typer(pool_app, name="pool")
 app.add_typer(judge_app, name="judge")

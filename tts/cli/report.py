@@ -1,4 +1,4 @@
-"""`tts report`, and the table that `tts sweep` ends with."""
+"""`tts report` and `tts view`, and the table that `tts sweep` ends with."""
 
 from __future__ import annotations
 
@@ -30,6 +30,25 @@ def report(
         complain(f"unfinished: {result.unfinished}")
     if places is not None and not json:
         _show_leaderboard(places)
+
+
+def view(
+    path: Annotated[Path, typer.Argument(help="A run folder, finished or not, or a pool.")],
+    port: Annotated[int, typer.Option("--port", help="Port to listen on; 0: any that is free.")] = 0,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Browser that opens the page.")] = True,
+) -> None:
+    """Show a run or a pool on a local web page: every sample, and why an answer was selected."""
+    from tts.api.sync import run_on_loop
+    from tts.errors import MissingExtra
+
+    try:
+        from tts.view.running import live
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise MissingExtra("tts view needs an extra: pip install 'test-time-scaling[view]'", extra="view") from None
+    run_on_loop(live(path, host, port, browser=browser))
 
 
 def _show_leaderboard(places: Iterable[Any]) -> None:

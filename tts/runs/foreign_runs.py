@@ -28,7 +28,7 @@ from tts.types import StrategySpec
 def cells_of_journal(history: History) -> list[Cell]:
     """The cells of which a trial was decided, in the order of the plan. Raises: JournalCorrupt."""
     specs = {cell_of(d.trial): d.strategy for d in history.decided.values()}
-    return [_cell(id, specs[id]) for id in history.cells if id in specs]
+    return [cell_recorded(id, specs[id]) for id in history.cells if id in specs]
 
 
 def seed_of(cell: str) -> int:
@@ -86,8 +86,8 @@ def verifiers_made(config: RunConfig, trusted: Collection[str] = ()) -> tuple[di
     return known, [name for name in named if name not in known]
 
 
-def _cell(id: str, spec: StrategySpec) -> Cell:
-    """The cell with that id: `STRATEGY@BUDGET by ALLOCATOR#SEED`, slashes written as bars."""
+def cell_recorded(id: str, spec: StrategySpec) -> Cell:
+    """The cell with that id: `STRATEGY@BUDGET by ALLOCATOR#SEED`, slashes written as bars. Raises: JournalCorrupt."""
     label, start = id.rpartition("#")[0], str(spec).replace("/", "|")
     share, by, allocator = label.removeprefix(start).partition(" by ")
     by_whom = StrategySpec(allocator.replace("|", "/")) if by else None

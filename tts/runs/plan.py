@@ -110,11 +110,11 @@ def plan(cells: Sequence[Cell], problems: Sequence[Problem]) -> Iterator[Planned
     """Plan trials problem by problem, so that a problem's cells share its samples and are then forgotten together."""
     for problem in problems:
         for cell in cells:
-            share = _own_limits(cell.shared, len(problems)) if cell.allocator else cell.share
+            share = own_limits(cell.shared, len(problems)) if cell.allocator else cell.share
             yield Planned(cell.id, problem, cell.spec, share, cell.seed)
 
 
-def _own_limits(shared: Limits, problems: int) -> Limits:
+def own_limits(shared: Limits, problems: int) -> Limits:
     """The limits of one problem whose budget an allocator divides: seconds, which are a clock, and its part of the
     steps. The shared budget holds the others."""
     steps = None if shared.steps is None else max(1, shared.steps // problems)

@@ -1,0 +1,202 @@
+"""The application: the page's files, and its JSON. It answers this machine's own browsers, and opens no file that a
+request names."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tts.errors import TTSError, UnknownName
+from tts.view.opening import View, opened
+from tts.view.schema import Overview, Spent
+
+PAGE = Path(__file__).parent / "page"
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+EVERY_S = 0.5  # between two looks at a run that goes on
+
+
+class Viewer:
+    """The routes over one run or pool.
+
+    Args:
+        path: of it; where nothing is there yet, it is waited for.
+        host: at which the server was told to listen, which requests may name.
+    """
+
+    def __init__(self, path: Path, host: str = "127.0.0.1") -> None:
+        self.path = path
+        self.view: View | None = opened(path)
+        self._host = host
+        self._lock = asyncio.Lock()
+        self._changed = asyncio.Condition()
+        self.ending = False
+
+    def app(self) -> ASGIApp:
+        """The application, for an ASGI server."""
+        api: dict[str, Callable[[View, Any], Any]] = {
+            "grid": lambda view, asked: view.grid(),
+            "trials": lambda view, asked: view.trials(asked("problem"), asked("cell")),
+            "trial": lambda view, asked: view.trial(asked("id")),
+            "text": lambda view, asked: view.text(asked("id")),
+            "compare": lambda view, asked: view.compare(asked("a"), asked("b")),
+        }
+        files = {f"/{path.name}": path for path in PAGE.glob("*") if path.suffix in TYPES}
+        routes = [
+            Route("/api/overview", self.overview),
+            Route("/api/events", self.events),
+            *(Route(f"/api/{name}", self._answering(answer)) for name, answer in api.items()),
+            *(Route(url, _sending(path)) for url, path in files.items()),
+            Route("/", _sending(PAGE / "index.html")),
+        ]
+        handlers: dict[Any, Any] = {404: _no_page, 405: _no_page, TTSError: _refused}
+        return _Guarded(Starlette(routes=routes, exception_handlers=handlers), self._host)
+
+    async def overview(self, request: Request) -> Response:
+        """The overview; of nothing yet, one that says so."""
+        if self.view is None:
+            note = f"there is no run at {self.path} yet: this page fills as soon as one begins"
+            waiting = Overview(self.path.name, "waiting", str(self.path), True, 0, 0, 0, 0, None, Spent(), (), (note,))
+            return _json(waiting)
+        return _json(await self._read(lambda view: view.overview()))
+
+    async def events(self, request: Request) -> Response:
+        """The run's version, whenever it has grown."""
+        return StreamingResponse(self._versions(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+    async def follow(self) -> None:
+        """Take in what a run writes, until it has ended."""
+        while self.view is None or self.view.live:
+            await asyncio.sleep(EVERY_S)
+            try:
+                await self._look()
+            except TTSError:
+                continue  # of a file that is being written; whoever asks for it is told
+        self.ending = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _look(self) -> None:
+        async with self._lock:
+            if self.view is None:
+                self.view = await asyncio.to_thread(opened, self.path)
+                grown = self.view is not None
+            else:
+                grown = await asyncio.to_thread(self.view.refresh)
+        if grown:
+            async with self._changed:
+                self._changed.notify_all()
+
+    async def _versions(self) -> AsyncIterator[str]:
+        sent = -1
+        while True:
+            version = 0 if self.view is None else self.view.version
+            if version != sent:
+                sent = version
+                yield f'data: {{"version": {version}}}\n\n'
+            if self.ending:
+                return
+            async with self._changed:
+                await self._changed.wait()
+
+    def _answering(self, answer: Callable[[View, Any], Any]) -> Callable[[Request], Awaitable[Response]]:
+        async def answered(request: Request) -> Response:
+            def asked(name: str) -> str:
+                if name not in request.query_params:
+                    raise UnknownName(f"{request.url.path} needs ?{name}=", name=name)
+                return request.query_params[name]
+
+            return _json(await self._read(lambda view: answer(view, asked)))
+
+        return answered
+
+    async def _read(self, what: Callable[[View], Any]) -> Any:
+        if self.view is None:
+            raise UnknownName(f"there is no run at {self.path} yet", name=str(self.path))
+        async with self._lock:  # a view is not read while it takes in more
+            return await asyncio.to_thread(what, self.view)
+
+
+class _Guarded:
+    """Answers requests that name this server by an address, or by its own name: a page elsewhere whose name leads here
+    (DNS rebinding) is refused. Adds the headers that keep what is shown from being obeyed."""
+
+    def __init__(self, app: ASGIApp, host: str) -> None:
+        self._app = app
+        self._host = host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        if not _is_own(host, self._host):
+            refusal = _json(
+                {"error": f"this server is not called {host[:100]!r}: open the address that it printed"}, 403
+            )
+            await refusal(scope, receive, guarded)
+            return
+        await self._app(scope, receive, guarded)
+
+
+def _is_own(header: str, host: str) -> bool:
+    name = header.rpartition(":")[0] if header.rpartition(":")[2].isdecimal() else header
+    name = name.strip("[]").lower()
+    if name in ("localhost", host.lower()):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True  # an address is nobody else's name
+
+
+def _sending(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def send(request: Request) -> Response:
+        try:
+            content = await asyncio.to_thread(path.read_bytes)
+        except OSError:
+            return _json({"error": f"{path.name} is not installed"}, 404)
+        return Response(content, media_type=TYPES[path.suffix])
+
+    return send
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, TTSError)
+    return _json({"error": error.message}, 404 if isinstance(error, UnknownName) else 422)
+
+
+async def _no_page(request: Request, error: Exception) -> Response:
+    return _json({"error": f"there is no {request.url.path}"}, 404)

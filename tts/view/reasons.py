@@ -1,0 +1,174 @@
+"""Why an answer was selected, in sentences that state facts: votes, scores, ties, what ended the trial."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+
+from tts.plugins.names import built_in, strategy
+from tts.view.schema import CandidateShown, Verification, Vote
+from tts.view.trial_records import TrialRecords
+
+_UNENDED = {
+    "cancelled": "it was cancelled before it ended",
+    "failed": "the request failed",
+    "refused": "the budget held no more",
+    "lost": "the run stopped while it was in flight",
+    "in flight": "it has not ended",
+}
+
+
+def votes_of(candidates: Sequence[CandidateShown], correct: Mapping[str | None, bool | None]) -> list[Vote]:
+    """Answers by the number of candidates that have exactly this one, most first, and then first seen first. `weight`
+    is the sum of their scores, None where none has any."""
+    members: dict[str, list[CandidateShown]] = {}
+    for candidate in candidates:
+        if candidate.votes and candidate.answer is not None:
+            members.setdefault(candidate.answer, []).append(candidate)
+    found = []
+    for answer, some in members.items():
+        scores = [candidate.score for candidate in some if candidate.score is not None]
+        weight = round(sum(scores), 6) if scores else None
+        found.append(Vote(answer, len(some), weight, correct.get(answer)))
+    return sorted(found, key=lambda vote: -vote.count)
+
+
+def reasons(
+    named: str,
+    records: TrialRecords,
+    candidates: Sequence[CandidateShown],
+    votes: Sequence[Vote],
+    verifications: Sequence[Verification],
+) -> list[str]:
+    """The sentences, the rule of the strategy first."""
+    found = [*_rule(named)]
+    selected = next((candidate for candidate in candidates if candidate.selected), None)
+    if selected is not None:
+        found += _about_votes(selected, votes)
+        found += _about_scores(selected, candidates)
+    found += _about_silence(candidates, verifications)
+    return found + _about_the_end(records, selected)
+
+
+def _rule(named: str) -> list[str]:
+    """The first line of the strategy's documentation."""
+    name = named.partition(":")[0]
+    if name not in built_in("strategies"):
+        return []
+    lines = (inspect.getdoc(strategy(name)) or "").split("\n\n")[0].split("\n")
+    return [f"The rule of {name}: {' '.join(lines)}"] if lines[0] else []
+
+
+def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:
+    if not votes:
+        return []
+    total = sum(vote.count for vote in votes)
+    own = next((vote for vote in votes if vote.answer == selected.answer), None)
+    if own is None:
+        return ["The selected candidate has no answer that could be read."]
+    others = [vote for vote in votes if vote is not own]
+    found = [f"The selected answer, {_quoted(own.answer)}, has {own.count} of {total} votes"]
+    if others:
+        most = max(others, key=lambda vote: vote.count)
+        found[0] += f"; the next, {_quoted(most.answer)}, has {most.count}"
+        if tied := [vote for vote in others if vote.count == own.count]:
+            names = ", ".join(_quoted(vote.answer) for vote in tied[:3])
+            first = votes.index(own) < min(map(votes.index, tied))
+            found.append(f"It ties with {names}{'; it was seen first' if first else ''}.")
+        elif most.count > own.count:
+            found.append("The votes alone would have chosen another answer.")
+    found[0] += "."
+    if own.weight is not None:
+        ranked = sorted((v for v in votes if v.weight is not None), key=lambda v: -(v.weight or 0.0))
+        place = ranked.index(own) + 1
+        found.append(f"Its scores add up to {own.weight:.4g}, which is place {place} of {len(ranked)} answers.")
+    return found
+
+
+def _about_scores(selected: CandidateShown, candidates: Sequence[CandidateShown]) -> list[str]:
+    scored = [candidate for candidate in candidates if candidate.score is not None]
+    if not scored:
+        return []
+    if selected.score is None:
+        return [f"The selected candidate has no score, {len(scored)} others have one."]
+    others = [candidate.score for candidate in scored if candidate is not selected and candidate.score is not None]
+    if not others:
+        return [f"It alone has a score, {selected.score:.4g}."]
+    best, equal = max(others), sum(score == selected.score for score in others)
+    if selected.score > best:
+        said = f"Its score, {selected.score:.4g}, is the highest of {len(scored)}; the next is {best:.4g}"
+    elif selected.score == best:
+        said = f"Its score, {selected.score:.4g}, is the highest of {len(scored)}, and that of {equal} other" + (
+            "s" if equal > 1 else ""
+        )
+    else:
+        said = f"Its score is {selected.score:.4g}; the highest of {len(scored)} is {best:.4g}"
+    return [said + "."]
+
+
+def _about_silence(candidates: Sequence[CandidateShown], verifications: Sequence[Verification]) -> list[str]:
+    found = []
+    silent = [c for c in candidates if c.kind == "generate" and c.finish_reason is not None and c.answer is None]
+    whole = [c for c in silent if not c.partial and c.state in ("finished", "shared")]
+    if whole:
+        have = "candidate has" if len(whole) == 1 else "candidates have"
+        found.append(f"{len(whole)} {have} no answer that could be read, and did not vote.")
+    abstained = sum(v.verdict == "abstained" for v in verifications)
+    if abstained:
+        found.append(f"{abstained} of {len(verifications)} verifications gave no score.")
+    for state, said in (("cancelled", "cancelled before they ended"), ("failed", "failed"), ("refused", "turned down")):
+        count = sum(c.state == state for c in candidates)
+        if count:
+            found.append(f"{count} request{_s(count)} {said if count > 1 else said.replace('they', 'it')}.")
+    return found
+
+
+def _about_the_end(records: TrialRecords, selected: CandidateShown | None) -> list[str]:
+    decided = records.decided
+    if decided is None:
+        return ["The trial is not decided yet."]
+    found = []
+    if decided.stopped:
+        found.append(f"The allocator gave this problem no more: {decided.stopped}.")
+    if decided.shortage is not None:
+        short = decided.shortage
+        found.append(
+            f"The budget held no further {short.action}: it may cost {short.asked:g} {short.limit}, and {short.left:g} "
+            f"of {short.budget:g} were left."
+        )
+    elif decided.exhausted:
+        found.append("The budget, or the time, ended before the strategy did: it chose among what had come.")
+    if decided.error is not None:
+        found.append(f"There is no answer: {decided.error.message}")
+    elif selected is None and decided.selected is not None:
+        found.append(f"The selected candidate, {decided.selected}, is not among those of this trial.")
+    return found
+
+
+def because(
+    candidate: CandidateShown, candidates: Sequence[CandidateShown], votes: Sequence[Vote], selected: str | None
+) -> str:
+    """Why a candidate was selected or not, in a few words."""
+    if candidate.selected or candidate.kind not in ("generate", "proposed"):
+        return "selected" if candidate.selected else ""
+    if candidate.state in _UNENDED:
+        return _UNENDED[candidate.state]
+    if candidate.partial or candidate.answer is None:
+        return "it is a step of a longer text" if candidate.partial else "no answer could be read"
+    chosen = next((other for other in candidates if other.id == selected), None)
+    if chosen is None or chosen.answer == candidate.answer:
+        return "" if chosen is None else "it has the selected answer"
+    counts = {vote.answer: vote.count for vote in votes}
+    own, other = counts.get(candidate.answer, 0), counts.get(chosen.answer or "", 0)
+    said = f"its answer has {own} vote{_s(own)}, the selected one {other}"
+    if candidate.score is not None and chosen.score is not None:
+        said += f"; its score is {candidate.score:.4g}, that of the selected candidate {chosen.score:.4g}"
+    return said
+
+
+def _quoted(answer: str) -> str:
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{answer[:60]}{'...' * (len(answer) > 60)}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"

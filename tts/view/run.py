@@ -1,0 +1,229 @@
+"""A run folder, finished or not, as the page is shown it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from tts.core.actions import cell_of, problem_of_trial, trial_of
+from tts.core.journal.records import Decided, Lost
+from tts.errors import JournalCorrupt, TTSError, UnknownName
+from tts.runs.config import RunConfig
+from tts.runs.extension import together
+from tts.runs.folder import JOURNAL, check_files
+from tts.runs.foreign_runs import cell_recorded, searches_asked_for
+from tts.runs.kinds import command_of
+from tts.runs.plan import outcome_of
+from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples
+from tts.tasks.example import Example
+from tts.tasks.file_limits import lines
+from tts.tasks.verdict import Verdict
+from tts.types import Cost, Problem, StrategySpec
+from tts.view.details import Seen, shown_trial
+from tts.view.index import JournalIndex
+from tts.view.liveness import is_written
+from tts.view.results import PREVIEW, Results, cell_of_trial, seed_of_trial
+from tts.view.retelling import retold
+from tts.view.schema import Comparison, Grid, Overview, ProblemRow, Spent, Text, TrialRow, TrialShown
+from tts.view.texts import text_of
+from tts.view.trial_records import read_trial
+
+
+class RunView:
+    """See the module. Every method reads what it needs; `refresh` takes in what was written since.
+
+    Args:
+        folder: of a sweep, a solve or a judge.
+
+    Attributes:
+        version: grows with every change. live: whether the run is being written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        check_files(folder)
+        self.folder = folder
+        self.index = JournalIndex(folder / JOURNAL)
+        self.version = 0
+        self.live = False
+        self.damage: JournalCorrupt | None = None
+        self.examples: Mapping[str, Example] = {}
+        self.verdicts: dict[tuple[str, str | None], Verdict] = {}
+        self._decided: dict[int, Decided] = {}  # by line
+        self._lost = Cost()
+        self._losses = self._generation = 0
+        self._files: list[tuple[str, int, int]] = []
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Take in what was written since. Returns whether anything was. Raises: RunError, BadProblem."""
+        before = self.live, self._files
+        self.live = is_written(self.folder / JOURNAL)
+        self._files = [_stamp(self.folder / name) for name in (PROBLEMS, OUTCOMES)]
+        grown = self.index.read_on()
+        if not grown and before == (self.live, self._files):
+            return False
+        if before[1] != self._files:
+            self._read_files()
+        self._read_ends()
+        self._compute()
+        self.version += 1
+        return True
+
+    def _read_files(self) -> None:
+        if (self.folder / PROBLEMS).is_file():
+            task = read_examples(self.folder)
+            self.examples = {example.problem.id: example for example in task.examples}
+        if (self.folder / OUTCOMES).is_file():
+            with (self.folder / OUTCOMES).open("rb") as file:
+                for line in lines(file):
+                    graded = msgspec.json.decode(line, type=_Graded)
+                    if graded.error is None:
+                        self.verdicts[graded.problem_id, graded.answer] = Verdict(graded.correct, graded.ungraded)
+
+    def _read_ends(self) -> None:
+        index = self.index
+        if self._generation != index.generation:  # another journal lies in its place
+            self._decided, self._lost, self._losses, self._generation = {}, Cost(), 0, index.generation
+        new = index.decisions[len(self._decided) :]
+        self._decided |= {line: record for line, record in index.lines(new) if isinstance(record, Decided)}
+        lost = [record for _, record in index.lines(index.losses[self._losses :]) if isinstance(record, Lost)]
+        self._lost = Cost.sum([self._lost, *(record.cost for record in lost)])
+        self._losses = len(index.losses)
+
+    def _compute(self) -> None:
+        """The outcomes, in the order of the plan."""
+        index, cells = self.index, {}
+        current = {trial: self._decided[line] for trial, line in index.decided.items() if line in self._decided}
+        for trial, decided in current.items():
+            cell = cell_of(trial)
+            if cell not in cells:
+                cells[cell] = cell_recorded(cell, decided.strategy)
+        outcomes = [
+            outcome_of(decided, cells[cell_of(trial)], self._verdict(decided)) for trial, decided in current.items()
+        ]
+        self.open_trials = [trial for trial in index.opened if trial not in current]
+        problems = {id: _problem_row(example) for id, example in self.examples.items()}
+        labels = dict.fromkeys(cell.rpartition("#")[0] for cell in index.cells)
+        self.results = Results(outcomes, self.open_trials, problems, labels)
+
+    def _verdict(self, decided: Decided) -> Verdict:
+        return self.verdicts.get((decided.problem_id, decided.answer), Verdict())
+
+    # --- what the page asks for
+
+    def overview(self) -> Overview:
+        paid = Cost.sum([decided.paid for decided in self._decided.values()]) + self._lost + self._unfinished()
+        config, planned = self._config()
+        return Overview(
+            title=f"{config.model} on {config.problems}" if config else self.folder.name,
+            kind=command_of(self.folder) or "run",
+            path=str(self.folder),
+            live=self.live,
+            version=self.version,
+            problems=len(self.results.problems),
+            samples=paid.samples,
+            trials=len(self.results.outcomes),
+            planned=planned,
+            spent=Spent(paid.samples, paid.tokens, paid.usd, paid.flops),
+            cells=self.results.cell_rows(),
+            notes=self._notes(planned),
+        )
+
+    def grid(self) -> Grid:
+        return self.results.grid()
+
+    def trials(self, problem: str, cell: str) -> list[TrialRow]:
+        return self.results.trials(problem, cell)
+
+    def compare(self, a: str, b: str) -> Comparison:
+        return self.results.compare(a, b)
+
+    def trial(self, id: str) -> TrialShown:
+        return shown_trial(self.seen(id))
+
+    def text(self, id: str) -> Text:
+        found = text_of(self.seen(trial_of(id)), id)
+        if found is None:
+            raise UnknownName(f"there is no request {id!r:.200}", name=id[:200])
+        return found
+
+    def seen(self, trial: str) -> Seen:
+        """All that is known of a trial. Raises: UnknownName, JournalCorrupt."""
+        if trial not in self.index.opened and trial not in self.index.decided:
+            raise UnknownName(f"there is no trial {trial!r:.200}", name=trial[:200])
+        records, problem_id = read_trial(self.index, trial), problem_of_trial(trial)
+        example, (config, _), spec = self.examples.get(problem_id), self._config(), self._spec(cell_of(trial))
+        problem = Problem(problem_id, "") if example is None else example.problem
+        told = "its configuration cannot be read" if config is None else retold(records, spec, problem, config)
+        times = {a.id: self.index.last_time(a.line) for a in records.actions.values() if a.line}
+        notes = [told] if isinstance(told, str) else []
+        if example is None:
+            notes.append("the folder does not hold the problem's text")
+        return Seen(
+            records, None if isinstance(told, str) else told, problem_id, example, self.verdicts, cell_of_trial(trial),
+            str(spec or cell_of_trial(trial)), seed_of_trial(trial), times, notes,
+        )  # fmt: skip
+
+    def _spec(self, cell: str) -> StrategySpec | None:
+        """The strategy of a cell: a trial that is decided says it, or else the configuration."""
+        for trial, line in self.index.decided.items():
+            if cell_of(trial) == cell and line in self._decided:
+                return self._decided[line].strategy
+        return None
+
+    def _config(self) -> tuple[RunConfig | None, int | None]:
+        """The run's configuration, and the number of trials that were asked for."""
+        configs = [header.config for header in self.index.configs()]
+        try:
+            count = max(len(self.examples), 1)
+            return together(configs), searches_asked_for(map(RunConfig.read, configs), count)
+        except (TTSError, IndexError):
+            return None, None
+
+    def _notes(self, planned: int | None) -> list[str]:
+        found = [] if self.damage is None else [self.damage.message]
+        if self.index.unreadable is not None:
+            found.append(f"line {self.index.unreadable + 1} of {JOURNAL} cannot be read, and is left out")
+        done = len(self.results.outcomes)
+        if self.live:
+            found.append(f"the run is going on: {done} of {planned or 'an unknown number of'} trials are decided")
+            if not any(outcome.correct is not None for outcome in self.results.outcomes):
+                found.append("answers are graded here once the run has ended: until then another process has the keys")
+        elif planned and done < planned:
+            found.append(f"{done} of {planned} trials are decided; repeat the command of the run to go on")
+        return found + self.results.notes()
+
+    def _unfinished(self) -> Cost:
+        """The cost of trials that are not decided: what has ended at its cost, what is in flight at its upper bound."""
+        found = Cost()
+        for trial in self.open_trials:
+            for action in read_trial(self.index, trial).actions.values():
+                if action.granted is None or action.of is not None or action.lost:
+                    continue
+                tokens = action.granted.cost.tokens if action.end is None else action.end.usage.completion_tokens
+                found += Cost(1, tokens, None, None)
+        return found
+
+
+class _Graded(msgspec.Struct):
+    """The part of an outcome that its answer decides."""
+
+    problem_id: str
+    answer: str | None
+    correct: bool | None
+    ungraded: str | None = None
+    error: str | None = None
+
+
+def _problem_row(example: Example) -> ProblemRow:
+    return ProblemRow(example.problem.id, example.problem.prompt[:PREVIEW], example.reference)
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return path.name, 0, 0
+    return path.name, status.st_mtime_ns, status.st_size

@@ -14,7 +14,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
@@ -60,10 +62,28 @@ def _modules(package: str, folders: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield from _modules(f"{package}.{family.name}", [str(Path(folder, family.name)) for folder in folders])
 
 
+def installed(group: str) -> tuple[EntryPoint, ...]:
+    """The entry points of installed plugins. Args as `built_in`."""
+    return _points(f"tts.{group}", tuple((folder, _changed_ns(folder)) for folder in sys.path))
+
+
+@lru_cache(16)
+def _points(group: str, _: tuple[tuple[str, int], ...]) -> tuple[EntryPoint, ...]:
+    """Read them, once as long as Python's path and its folders are the same, because it takes 5 ms or more."""
+    return tuple(entry_points(group=group))
+
+
+def _changed_ns(folder: str) -> int:
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
+
+
 def names(group: str) -> list[str]:
     """Names of this library's methods, then those of installed plugins. Args as `built_in`."""
     ours = built_in(group)
-    return [*ours, *sorted({point.name for point in entry_points(group=f"tts.{group}")} - ours.keys())]
+    return [*ours, *sorted({point.name for point in installed(group)} - ours.keys())]
 
 
 def family(group: str, name: str) -> str:
@@ -83,8 +103,8 @@ def strategy(name: str) -> Strategy:
         ours: Strategy = getattr(importlib.import_module(module), name)
         return ours
     known: list[str] = []
-    if ".py:" not in name:  # a file's needs no entry points, which take 20 ms to read
-        for point in entry_points(group="tts.strategies"):
+    if ".py:" not in name:  # a file's needs no entry points, which take some ms to read
+        for point in installed("strategies"):
             if point.name == name:
                 return _from_entry_point(point)
         known = names("strategies")
@@ -102,7 +122,7 @@ def allocator(name: str) -> Allocation:
     if (module := built_in("allocators").get(name)) is not None:
         ours: Allocation = getattr(importlib.import_module(module), name)
         return ours
-    for point in entry_points(group="tts.allocators"):
+    for point in installed("allocators"):
         if point.name == name:
             plugin: Allocation = by_address(f"{point.module}:{point.attr}")
             return plugin
@@ -137,7 +157,7 @@ def verifier_named(name: str) -> Any:
         return _class_in(importlib.import_module(module), name)
     if ":" in name:
         return by_address(name)
-    for point in entry_points(group="tts.verifiers"):
+    for point in installed("verifiers"):
         if point.name == name:
             return by_address(f"{point.module}:{point.attr}")
     raise _unknown("verifier", name, names("verifiers"), callable)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
-from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Any, TypeGuard
 
 from tts.core.addresses import beside, call_of, is_call, owner_of, split_joined
 from tts.core.protocols import Strategy
 from tts.errors import TTSError
 from tts.plugins.loading import by_address
-from tts.plugins.names import built_in
+from tts.plugins.names import built_in, installed
 from tts.plugins.signatures import Parameter, parameters, says_verifier, says_verifiers
 from tts.plugins.verifier_texts import is_name_alone, normal_text, text_of
 from tts.plugins.verifiers import has_shape
@@ -107,7 +104,7 @@ def _is_verifier(name: Any) -> bool:
         return False
     name = bare(name)
     if ":" not in name:
-        return name in built_in("verifiers") or name in _installed_verifiers(tuple(sys.path))
+        return name in built_in("verifiers") or any(point.name == name for point in installed("verifiers"))
     try:
         found = by_address(name)
     except TTSError:
@@ -116,8 +113,3 @@ def _is_verifier(name: Any) -> bool:
         return has_shape(found)
     names = [*inspect.signature(found).parameters] if inspect.isfunction(found) else []
     return names[:2] == ["problem", "candidate"] or names[:3] == ["problem", "candidates", "run"]
-
-
-@lru_cache(1)
-def _installed_verifiers(_: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(point.name for point in entry_points(group="tts.verifiers"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from os import PathLike
 from pathlib import Path
 from types import NoneType
@@ -156,7 +156,7 @@ def as_spec(given: Named, params: Mapping[str, Any] | None) -> tuple[StrategySpe
             raise InvalidParameter(f"solve takes one strategy, but {given!r} is {len(specs)}: use sweep")
         params = {**specs[0].params, **(params or {})}
         texts = with_verifier_texts(params, strategy(specs[0].name))
-        return check_spec(StrategySpec(specs[0].name, texts)), part
+        return check_spec(StrategySpec(specs[0].name, texts)), cache(part)  # one call asks for it seven times
     function, set_before = taken_apart(given)
     params = {**set_before, **(params or {})}
     name = getattr(function, "__name__", type(function).__name__)

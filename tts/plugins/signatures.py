@@ -7,15 +7,18 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import lru_cache, partial, wraps
 from types import FunctionType
-from typing import Any, get_type_hints
+from typing import Any, ParamSpec, TypeVar, get_type_hints
 
 from tts.errors import InvalidParameter, UnknownName, unknown_name
 from tts.plugins.annotations import allowed
 from tts.plugins.names import allocator, strategy
 from tts.selectors import named as selector
 from tts.types import Value
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Parameter(Value, frozen=True):
@@ -78,6 +81,25 @@ def parameters(function: Callable[..., Any], owner: str = "", *, but: str = "") 
 
     Raises: InvalidParameter for one without a default, because a strategy must run by its name alone.
     """
+    return [*_parameters(function, owner, but)]
+
+
+def kept(read: Callable[P, T]) -> Callable[P, T]:
+    """What `read` returns for a plain function, its first argument, kept for the next time: a server asks for the same
+    ones with each request, and reading a signature takes 0.2 ms."""
+    known = lru_cache(256)(read)
+
+    @wraps(read)
+    def ask(*args: P.args, **more: P.kwargs) -> T:
+        if isinstance(args[0], FunctionType):
+            return known(*args, **more)  # type: ignore[arg-type]  # they are texts
+        return read(*args, **more)
+
+    return ask
+
+
+@kept
+def _parameters(function: Callable[..., Any], owner: str, but: str) -> list[Parameter]:
     helps = _argument_helps(inspect.getdoc(function) or "")
     first = inspect.Parameter.POSITIONAL_OR_KEYWORD if isinstance(function, type) else inspect.Parameter.KEYWORD_ONLY
     by_keyword = {first, inspect.Parameter.KEYWORD_ONLY}

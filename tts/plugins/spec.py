@@ -13,7 +13,7 @@ from tts.core.addresses import split_values
 from tts.core.protocols import Strategy
 from tts.errors import InvalidParameter
 from tts.plugins.names import allocator, strategy
-from tts.plugins.signatures import parameters, unknown_parameter
+from tts.plugins.signatures import kept, parameters, unknown_parameter
 from tts.plugins.values import check_value, convert
 from tts.plugins.verifier_parameters import with_normal_texts
 from tts.types import StrategySpec
@@ -84,7 +84,7 @@ def check_spec(spec: StrategySpec) -> StrategySpec:
     """The spec, if its strategy exists and has these parameters; its verifiers by their one text. Raises as
     `parse_specs`."""
     function = strategy(spec.name)
-    _check_signature(spec.name, function)
+    _check_signature(function, spec.name)
     known = {p.name: p for p in parameters(function)}
     for key, value in spec.params.items():
         if key not in known:
@@ -93,7 +93,8 @@ def check_spec(spec: StrategySpec) -> StrategySpec:
     return with_normal_texts(spec, function)
 
 
-def _check_signature(name: str, function: Strategy) -> None:
+@kept
+def _check_signature(function: Strategy, name: str) -> None:
     try:
         inspect.signature(function).bind(None, None)
     except TypeError:

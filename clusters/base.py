@@ -24,7 +24,7 @@ from tts.core.trials.coroutines import ForeignCode, StepStopped
 from tts.errors import EndpointError, RunError, TTSError
 from tts.models.roles.needs import NO_NEEDS, Needs
 from tts.models.roles.role import ServedModel
-from tts.runs.folder import Journal, NoJournal
+from tts.runs.folder import NoJournal, Recorder
 from tts.types import ErrorInfo
 from tts.workers.step_limits import watched
 
@@ -63,7 +63,7 @@ class Cluster(ABC):
     async def run(
         self,
         scheduler: Scheduler,
-        journal: Journal | NoJournal | None = None,
+        journal: Recorder | None = None,
         on_result: OnResult = ignore,
         on_events: Callable[[Sequence[Event]], None] = lambda events: None,
     ) -> None:
@@ -85,7 +85,7 @@ class Cluster(ABC):
     async def _drive(
         self,
         scheduler: Scheduler,
-        journal: Journal | NoJournal,
+        journal: Recorder,
         on_result: OnResult,
         on_events: Callable[[Sequence[Event]], None],
     ) -> None:
@@ -124,7 +124,7 @@ class Cluster(ABC):
         finally:
             await self._stop(journal, on_result)
 
-    async def _prepared(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
+    async def _prepared(self, scheduler: Scheduler, journal: Recorder) -> None:
         """`_prepare`, to its end or until the run is told to stop."""
         self._preparing = asyncio.ensure_future(self._prepare(scheduler, journal))
         try:
@@ -187,7 +187,7 @@ class Cluster(ABC):
     async def _halt(self) -> None:
         """Cancel all actions under way, and wait a moment for their ends."""
 
-    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:  # noqa: B027
+    async def _prepare(self, scheduler: Scheduler, journal: Recorder) -> None:  # noqa: B027
         """Do what must be done before the first action leaves."""
 
     def _more_steps(self, scheduler: Scheduler) -> Iterator[Step]:
@@ -221,7 +221,7 @@ class Cluster(ABC):
 
     # --- the loop
 
-    def _do(self, step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+    def _do(self, step: Step, journal: Recorder, on_result: OnResult) -> None:
         journal.write(step.records)
         if step.actions:
             if self._held:
@@ -232,7 +232,7 @@ class Cluster(ABC):
         for result, decided in step.results:
             on_result(result, decided)
 
-    def _split(self, events: list[Event], journal: Journal | NoJournal) -> list[Event]:
+    def _split(self, events: list[Event], journal: Recorder) -> list[Event]:
         """The events to tell. Failures of servers are no ends: what failed is asked for again after a while, or the
         run stops."""
         assert self._scheduler is not None
@@ -256,7 +256,7 @@ class Cluster(ABC):
             journal.write([Bounded(held)])
         return delivered
 
-    def _stop_at(self, failed: Failed, journal: Journal | NoJournal) -> list[Event]:
+    def _stop_at(self, failed: Failed, journal: Recorder) -> list[Event]:
         """Stop the run for this failure, which its trial does not hear of; where trials come one by one, end its trial
         alone. Returns the events to tell."""
         assert self._scheduler is not None
@@ -301,7 +301,7 @@ class Cluster(ABC):
             self._due.append(failed)
             self._woken.set()
 
-    async def _stop(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
+    async def _stop(self, journal: Recorder, on_result: OnResult) -> None:
         """Cancel the actions that still run; keep the results that had come, and book the cost of the rest as lost."""
         if self._scheduler is not None:
             self._scheduler.draining = True  # what ends now must not let anything more leave
@@ -309,7 +309,7 @@ class Cluster(ABC):
         with contextlib.suppress(RunError):  # a journal that just failed is the error that is already on its way
             self._book_last(journal, on_result)
 
-    def _book_last(self, journal: Journal | NoJournal, on_result: OnResult) -> None:
+    def _book_last(self, journal: Recorder, on_result: OnResult) -> None:
         assert self._scheduler is not None
         for id in [*self._held]:
             self._retry_now(id)
@@ -329,7 +329,7 @@ class Cluster(ABC):
             self._conclude(self._scheduler.hedge_ended(id, None), journal, on_result)
 
     @staticmethod
-    def _conclude(step: Step, journal: Journal | NoJournal, on_result: OnResult) -> None:
+    def _conclude(step: Step, journal: Recorder, on_result: OnResult) -> None:
         """Book a step of which no action leaves any more."""
         journal.write(step.records)
         for result, decided in step.results:

@@ -22,7 +22,7 @@ from tts.models.openai.probe import find_out_cancellation
 from tts.models.options import Target
 from tts.models.roles.needs import NO_NEEDS, MaySpend, Needs, find_out
 from tts.models.target import Models, open_models
-from tts.runs.folder import Journal, NoJournal
+from tts.runs.folder import NoJournal, Recorder
 from tts.workers.killable_processes import Workers
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class LocalCluster(Cluster):
             self._executor.cancel(id)
         return waiting
 
-    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
-        if isinstance(journal, Journal):
+    async def _prepare(self, scheduler: Scheduler, journal: Recorder) -> None:
+        if not isinstance(journal, NoJournal):
             self._executor.bounds.rate = journal.history.rate
             self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
@@ -94,7 +94,7 @@ class LocalCluster(Cluster):
     async def get_ready(self, verifiers: Mapping[str, Verifier], needs: Needs, scheduler: Scheduler) -> None:
         await self._find_out(needs, scheduler, NoJournal())
 
-    async def _find_out(self, needs: Needs, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
+    async def _find_out(self, needs: Needs, scheduler: Scheduler, journal: Recorder) -> None:
         """Find out whether endpoints give what a run needs. Raises: CapabilityMissing."""
         charging = _charging(scheduler, journal)
         await find_out(needs, self._clients_of, charging if self._may_probe else lambda role, request: False)
@@ -108,14 +108,14 @@ class LocalCluster(Cluster):
             elif await find_out_cancellation(client, partial(may_spend, role)):
                 found[client.endpoint] = client
 
-    async def _note_bounds(self, journal: Journal) -> None:
+    async def _note_bounds(self, journal: Recorder) -> None:
         with contextlib.suppress(RunError):
             while True:
                 await asyncio.sleep(self._executor.bounds.ahead.tick_s)
                 if most := self._executor.bounds_due():
                     self._note(journal, Bounded(most, round(self._executor.bounds.rate, 1)))
 
-    def _note(self, journal: Journal, bounded: Bounded) -> None:
+    def _note(self, journal: Recorder, bounded: Bounded) -> None:
         """Write bounds into the journal. Raises: RunError, which ends the run; nothing leaves without its record."""
         try:
             journal.write([bounded])
@@ -129,7 +129,7 @@ class LocalCluster(Cluster):
         await self._executor.aclose()
 
 
-def _charging(scheduler: Scheduler, journal: Journal | NoJournal) -> MaySpend:
+def _charging(scheduler: Scheduler, journal: Recorder) -> MaySpend:
     """Charges a probe to the run, if its budget holds that."""
 
     def may_spend(role: str, request: Request) -> bool:

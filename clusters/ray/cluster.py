@@ -37,7 +37,7 @@ from tts.models.roles.needs import NO_NEEDS, Needs
 from tts.models.roles.role import ServedModel
 from tts.models.target import roles_of, verifier_name
 from tts.models.wire.capabilities import Capabilities
-from tts.runs.folder import Journal, NoJournal
+from tts.runs.folder import NoJournal, Recorder
 from tts.types import ErrorInfo
 
 _log = logging.getLogger("tts.cluster")
@@ -64,7 +64,7 @@ class RayCluster(Cluster):
         group.fail, group.looked = self._fail, self._audit
         work = self._work = group.work
         work.tell, work.orphaned, work.late = self._on_events, self._lost_hold, self._late
-        self._journal: Journal | None = None
+        self._journal: Recorder | None = None
         self._rate = 0.0  # tokens a second, of the fastest stream on any actor
         self._bounds: dict[str, int] = {}  # those in the journal
         self._begun = False  # whether actions have left; before, endpoints are probed
@@ -84,9 +84,9 @@ class RayCluster(Cluster):
                 await self._group.equip(dict.fromkeys(known, self._asks))
                 self._verifiers = known
 
-    async def _prepare(self, scheduler: Scheduler, journal: Journal | NoJournal) -> None:
+    async def _prepare(self, scheduler: Scheduler, journal: Recorder) -> None:
         """Find out which endpoints decode on. Where the budget cannot hold that, none of them is trusted to stop."""
-        self._journal = journal if isinstance(journal, Journal) else None
+        self._journal = None if isinstance(journal, NoJournal) else journal
         if self._journal is not None:
             self._rate = self._journal.history.rate
         self._group.note(None if self._journal is None else self._rate)

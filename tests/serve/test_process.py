@@ -18,6 +18,9 @@ import pytest
 from typer.testing import CliRunner
 
 from tts.cli import main as cli
+from tts.pools.from_served import build_served_pool
+from tts.runs.folder import JOURNAL, read_history
+from tts.runs.served import read_requests, served_folders
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
@@ -28,7 +31,8 @@ KEY = {"authorization": "Bearer secret"}
 def serving(folder: Path, engine: FakeEngine) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its URL."""
     (folder / "keys.yaml").write_text("bob: {key: $BOB, budget: tokens=250}\n")
-    options = ["--port", "0", "--base-url", engine.base_url, "--keys", "keys.yaml", "--state", "state", "--budget",
+    options = ["--port", "0", "--base-url", engine.base_url, "--keys", "keys.yaml", "--state", "state", "--journal",
+               "journal", "--budget",
                "tokens=100", "--max-tokens", "40", "--strategy", "single", "--cancellation", "close"]  # fmt: skip
     process = subprocess.Popen(
         [sys.executable, "-m", "tts", "serve", *options],
@@ -69,6 +73,10 @@ def test_a_server_that_is_killed_forgets_no_spending_and_one_that_is_told_to_sto
             assert engine.wait(lambda stats: stats.requests == 2)
             process.send_signal(signal.SIGKILL)
             lost.join()
+        (folder,) = served_folders(tmp_path / "journal")
+        history = read_history(folder / JOURNAL)
+        assert len(read_requests(folder)) == 2 and history.paid.tokens == 2
+        assert len(history.granted) == 1 and history.unfinished.samples == 1
         with serving(tmp_path, engine) as (process, url):
             replies: list[httpx2.Response] = []
             asking = threading.Thread(target=lambda: replies.append(ask(url, "quick")), daemon=True)
@@ -80,6 +88,8 @@ def test_a_server_that_is_killed_forgets_no_spending_and_one_that_is_told_to_sto
             asking.join()
             assert replies[0].json()["choices"][0]["message"]["content"] == "Answer: 7"
             assert process.wait(timeout=60) == 0
+            assert len(served_folders(tmp_path / "journal")) == 2
+            assert len(build_served_pool(tmp_path / "journal")) == 1  # both were drawn under one seed, and say the same
 
 
 def test_a_server_that_cannot_start_says_why_in_a_sentence(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -19,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
-from tts.api.arguments import as_limits, as_sampling, as_spec, check_keywords, numbers
+from tts.api.arguments import as_limits, as_path, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.options import Options, divided, run_options
 from tts.api.preflight import preflight, samplings_of
@@ -41,6 +42,7 @@ from tts.models.target import Pricing
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.plan import Cell, check_budgets
+from tts.runs.served import FOLDER_HOURS, FOLDER_MB, Asked, ServedJournal, journal_of
 from tts.tasks.example import Example
 from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
 
@@ -71,14 +73,17 @@ class Client:
     """Solves prompts, many at a time.
 
     Use it as an async context manager, or as a plain one with `solve_sync`, which any thread may call: the client then
-    has an event loop in a thread of its own. Nothing is written to disk; for calls that can be resumed, see
-    `tts.asolve(..., out=...)` and `tts.sweep`.
+    has an event loop in a thread of its own. For calls that can be resumed, see `tts.asolve(..., out=...)` and
+    `tts.sweep`.
 
     Args:
         budget: of each call that names none, such as `tokens=2k`.
         run_budget: of all calls together; it holds to the token, also over concurrent calls.
         sampling: of each call that names none; a Sampling or its fields as a mapping.
         cluster, address: as for `tts.solve`; the actors of a Ray cluster are there as long as the client is open.
+        journal: folder for what was asked and paid for, prompts and answers included, in folders of their own of some
+            `journal_mb` or `journal_hours` (`tts.runs.served`), of which `tts pool build` makes a pool; None: nothing
+            is written to disk.
         options: servers, prices, and `concurrency`, the most requests in flight (`tts.models.options.Target`), and
             prompts (`tts.tasks.options.Prompting`). No server starts a small model in process.
 
@@ -94,6 +99,9 @@ class Client:
         sampling: Sampling | Mapping[str, Any] | None = None,
         cluster: str | Path | ClusterSpec = "local",
         address: str | None = None,
+        journal: str | Path | None = None,
+        journal_mb: float = FOLDER_MB,
+        journal_hours: float = FOLDER_HOURS,
         **options: Unpack[Options],
     ) -> None:
         check_keywords(Client, options)
@@ -106,6 +114,7 @@ class Client:
         self._target = target
         self._open_backend = partial(open_backend, cluster, address, target)
         self._open_backend()  # what cannot work is said here, and nothing is opened before the block begins
+        self._journal = None if journal is None else (as_path(journal, "journal"), journal_mb, journal_hours)
         self._desk: _Desk | None = None
         self._books: Ledger | None = None  # of the desk, also after it was closed
         self._stack = AsyncExitStack()
@@ -118,7 +127,10 @@ class Client:
             costs = self._pricing.costs(backend.served, backend.verifier)
             verifiers: dict[str, Verifier] = {}  # those of the calls so far
             cluster = await backend.cluster(verifiers)
-            desk = _Desk(backend, cluster, verifiers, costs, self._run_budget, self._target)
+            journal = None if self._journal is None else journal_of(backend.served, *self._journal)
+            if journal is not None:
+                stack.push_async_callback(asyncio.to_thread, journal.close)
+            desk = _Desk(backend, cluster, verifiers, costs, self._run_budget, self._target, journal)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
         return self
@@ -154,8 +166,10 @@ class Client:
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
         observer: Observer | None = None,
+        caller: str = "",
     ) -> Solved:
         """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client. `observer` hears of the call.
+        `caller`: who asks, for the journal.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -167,7 +181,7 @@ class Client:
         share = self._budget if budget is None else as_limits(budget)
         given = self._sampling if sampling is None else as_sampling(sampling, self._target)
         (seed,) = numbers([seed])
-        call = desk.solve(problem, spec, resolve, share, seed, given, observer)
+        call = desk.solve(problem, spec, resolve, share, seed, given, observer, caller)
         if asyncio.get_running_loop() is desk.loop:
             return await call
         elsewhere: asyncio.Future[Solved] = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, desk.loop))
@@ -246,6 +260,7 @@ class _Desk:
         costs: CostModel,
         limits: Limits,
         target: Target,
+        journal: ServedJournal | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._backend = backend
@@ -254,6 +269,7 @@ class _Desk:
         self._costs = costs
         self._limits = limits
         self._target = target
+        self._journal = journal
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
@@ -269,7 +285,7 @@ class _Desk:
             serves=True,
             **run_options(target),
         )
-        self._running = self.loop.create_task(self._cluster.run(self.scheduler, None, self._decided, self._heard))
+        self._running = self.loop.create_task(self._cluster.run(self.scheduler, journal, self._decided, self._heard))
         self._running.add_done_callback(self._ended)
 
     @property
@@ -295,6 +311,7 @@ class _Desk:
         seed: int,
         sampling: Sampling,
         observer: Observer | None,
+        caller: str,
     ) -> Solved:
         """Run one trial to its end."""
         cell = Cell(spec, share, seed)
@@ -304,6 +321,11 @@ class _Desk:
         strategy = resolve(spec.name)
         id = self._free(cell.id, problem)
         planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id)
+        if self._journal is not None:
+            asked = Asked(
+                planned.id, time.time(), problem, models[SOLVER], self.model, str(spec), str(share), seed, caller
+            )
+            self._journal.ask(asked)
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
         if observer is not None:
@@ -359,7 +381,10 @@ class _Desk:
 
     def _free(self, cell: str, problem: Problem) -> str:
         """The cell's id, with a number while another call has it: the same calls, one after the other, have the same
-        ids. Seeds are made of the cell's, so that no other call changes them."""
+        ids. Seeds are made of the cell's, so that no other call changes them. In a journal, no two calls have one
+        id."""
+        if self._journal is not None:
+            return f"{cell}+{self._journal.number()}"
         name, count = cell, 1
         while f"{name}/{problem.id}" in self._waiting:
             count += 1

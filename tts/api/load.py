@@ -22,6 +22,7 @@ from tts.runs.grading_process import GradingProcess
 from tts.runs.judgements import JUDGED, POOL, read_judgements
 from tts.runs.outcomes import Outcome
 from tts.runs.problem_files import OUTCOMES, PROBLEMS
+from tts.runs.served import check_not_served
 from tts.tasks.file_limits import TooLarge, lines, read_whole
 from tts.types import Cost
 
@@ -43,6 +44,7 @@ async def aload(folder: str | Path) -> SweepResult | Solved | Replayed | Judged 
     """
     folder = as_path(folder, "folder")
     check_files(folder)
+    check_not_served(folder)
     if (folder / JUDGED).is_file():
         judged = _decoded(folder / JUDGED, _bytes(folder / JUDGED), Judged)
         pool = folder / POOL
@@ -69,6 +71,7 @@ async def read_run(folder: str | Path) -> tuple[SweepResult, RunConfig]:
     """The result of a sweep, and its configuration. Raises: as `aload`."""
     folder = as_path(folder, "folder")
     check_files(folder)
+    check_not_served(folder)
     for name in (JOURNAL, PROBLEMS):
         if not (folder / name).is_file():
             raise InvalidParameter(f"{folder} is not the folder of a sweep: it has no {name}", path=str(folder))

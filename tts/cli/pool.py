@@ -21,7 +21,7 @@ pool_app = typer.Typer(help="Pools of recorded samples: build, import, look at."
 
 @pool_app.command("build")
 def build(
-    run: Annotated[Path, typer.Argument(help="A sweep's folder, finished or not.")],
+    run: Annotated[Path, typer.Argument(help="A sweep's folder, finished or not; or a server's journal.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="File NAME.parquet; none: pool.parquet in the run's folder.")
     ] = None,
@@ -42,6 +42,11 @@ def build(
     import asyncio
 
     from tts.pools.from_run import build_pool
+    from tts.pools.from_served import build_served_pool
+    from tts.runs.served import served_folders
+
+    def on_unknown(count: int) -> None:
+        echo(f"note: {count} calls are left out, because what they asked is not in the folder", err=True)
 
     def on_ungraded(count: int, why: str) -> None:
         echo(f"note: {count} samples have answers that could not be graded; the first: {why}", err=True)
@@ -50,6 +55,11 @@ def build(
         why = f"the run names the verifier {name}, which is not run, because a folder is data"
         echo(f"note: {why}; its scores are those in the journal. Add --verifier {quote(name)} to trust it", err=True)
 
+    if served_folders(run):
+        _check_no_graders(grader, verifier)
+        served = build_served_pool(run, keep_text=text, answer=answer, on_unknown=on_unknown)
+        _save(served, out or run / "pool.parquet")
+        return
     pool = asyncio.run(
         build_pool(
             run,
@@ -169,6 +179,18 @@ def report(
     for note in found.notes:
         say(shown, f"note: {note}", 2)
     say(shown, f"report: {files['pool.html']}")
+
+
+def _check_no_graders(*given: object) -> None:
+    """Raises: InvalidParameter for what a server's journal has no use for."""
+    from tts.errors import InvalidParameter
+
+    if any(given):
+        raise InvalidParameter(
+            "grader and verifier are for a sweep's folder: a server's requests have no reference answers, and its "
+            "pool has the scores that models gave",
+            name="grader",
+        )
 
 
 def _save(pool: Pool, out: Path) -> None:

@@ -36,6 +36,15 @@ def serve(
     state: Annotated[
         Path | None, typer.Option("--state", help="Folder that keeps what each key has spent, over restarts.")
     ] = None,
+    journal: Annotated[
+        Path | None, typer.Option("--journal", help="Folder for all that is asked and paid for, prompts included.")
+    ] = None,
+    journal_mb: Annotated[
+        float, typer.Option("--journal-mb", help="Size in MB from which on the journal goes on in a new folder.")
+    ] = 256.0,
+    journal_hours: Annotated[
+        float, typer.Option("--journal-hours", help="Age in hours from which on the journal goes on in a new folder.")
+    ] = 24.0,
     forward_unknown: Annotated[
         bool, typer.Option("--forward-unknown", help="Unknown fields go to the model's server; else they are refused.")
     ] = False,
@@ -57,8 +66,8 @@ def serve(
             raise
         raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
     settings = Settings(
-        host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, forward_unknown, drain_s, tls_cert,
-        tls_key,
+        host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, journal, journal_mb,
+        journal_hours, forward_unknown, drain_s, tls_cert, tls_key,
     )  # fmt: skip
     log_to_standard_error()
     run_on_loop(live(settings, arguments_of(options)))

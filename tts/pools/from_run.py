@@ -82,7 +82,7 @@ async def build_pool(
             f"count)",
             path=str(folder),
         )
-    given = _given_scores(records)
+    given = given_scores(records)
     samples = list(_samples(found, problems, config))
     candidates = [_candidate(event, sample) for (_, event), sample in zip(found, samples, strict=True)]
     async with Workers() as workers:
@@ -96,7 +96,7 @@ async def build_pool(
         computed = await _computed_scores(candidates, samples, problems, made, workers)
     for (key, _), scores in zip(found, computed, strict=True):
         given.setdefault(key, {}).update(scores)
-    named = _narrowed(given)
+    named = narrowed(given)
     reasons = [
         v.error for s in samples if s.error is None and (v := verdicts[s.problem_id, s.answer]).error is not None
     ]
@@ -156,7 +156,7 @@ def _recorded(records: Sequence[Record], config: RunConfig, problems: Mapping[st
             continue
         asked = seed_of(cell_of(id)), problem_of(id)
         if asked not in bases:
-            bases[asked] = share_base(*asked, _request(problems[asked[1]], sampling))
+            bases[asked] = share_base(*asked, request_of(problems[asked[1]], sampling))
         base, _, rest = key.partition("/")
         if base == bases[asked] and "/" not in rest:  # a judgement's key goes on after its sample's
             yield key, ended[id]
@@ -186,7 +186,7 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
         completion = event.completion
         yield Sample(
             **common,
-            answer=_answer_of(event, problem),
+            answer=answer_of(event, problem),
             completion_tokens=usage.completion_tokens,
             reasoning_tokens=usage.reasoning_tokens,
             seconds=completion.timing.total_s or None,
@@ -196,11 +196,12 @@ def _samples(found: Iterable[Recorded], problems: Mapping[str, Problem], config:
         )
 
 
-def _request(problem: Problem, sampling: Sampling) -> Request:
+def request_of(problem: Problem, sampling: Sampling) -> Request:
+    """The request for an answer to the problem itself."""
     return Request(problem.messages, sampling, tools=problem.tools)
 
 
-def _answer_of(event: Finished, problem: Problem) -> str | None:
+def answer_of(event: Finished, problem: Problem) -> str | None:
     """The answer, as the trial read it (`Trial._add_candidate`)."""
     completion = event.completion
     if completion.answer is not None:
@@ -220,7 +221,7 @@ def _candidate(event: Finished | Failed, sample: Sample) -> Candidate | None:
 # --- scores
 
 
-def _given_scores(records: Iterable[Record]) -> Scores:
+def given_scores(records: Iterable[Record]) -> Scores:
     """Scores that models gave. A judgement's share key is its sample's, the verifier's name, and its own number; a
     judgement that several cells share was written once. One that failed counts as an abstention."""
     judged: dict[str, list[str]] = {}
@@ -300,7 +301,7 @@ async def _computed(
     return value
 
 
-def _narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] | None]]:
+def narrowed(given: Scores) -> dict[str, dict[str, float | list[float | None] | None]]:
     """A verifier that never gave more than one score of a sample gives numbers, the others lists."""
     widths: dict[str, int] = {}
     for by_verifier in given.values():

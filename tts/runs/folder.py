@@ -15,9 +15,10 @@ import os
 import threading
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 from tts.core.actions import Finished, Scored, problem_of
 from tts.core.journal.history import History
@@ -128,6 +129,18 @@ class _Samples:
         return places
 
 
+class Recorder(Protocol):
+    """What takes a run's records: a `Journal`, several of them, or none (`NoJournal`)."""
+
+    history: History
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Take records; on return they are as safe as they will be."""
+
+    def close(self) -> None:
+        """Take no more."""
+
+
 class Journal:
     """The open journal of a run folder.
 
@@ -137,6 +150,7 @@ class Journal:
         refeed: see `History`.
         may_grow: whether a different configuration is accepted here, because the caller checks it and then calls
             `extend`.
+        private: whether new files and folders are for this user's eyes only.
 
     Attributes:
         history: state left by an earlier session; empty for a new run.
@@ -149,16 +163,23 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, Any], *, refeed: bool = False, may_grow: bool = False
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        *,
+        refeed: bool = False,
+        may_grow: bool = False,
+        private: bool = False,
     ) -> None:
         self.path = folder / JOURNAL
         check_files(folder)
         try:
             missing = [path for path in (folder, *folder.parents) if not path.exists()]
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file: IO[bytes] = self.path.open("ab+", buffering=0)
+            folder.mkdir(0o700 if private else 0o777, parents=True, exist_ok=True)
+            opener = partial(os.open, mode=0o600) if private else None
+            self._file: IO[bytes] = open(self.path, "ab+", buffering=0, opener=opener)  # noqa: SIM115  # until `close`
         except OSError as error:
-            raise _storage_error(self.path, error) from None
+            raise storage_error(self.path, error) from None
         self._pieces = PieceWriter()
         self._dirty = threading.Event()
         self._closed = threading.Event()
@@ -196,7 +217,7 @@ class Journal:
         """
         self._raise_unsynced()
         if self._failed is not None:
-            raise _storage_error(self.path, self._failed)
+            raise storage_error(self.path, self._failed)
         if not records:
             return
         chain = self._chain.copy()
@@ -215,10 +236,15 @@ class Journal:
             self._failed = error
             with contextlib.suppress(OSError):  # what stays is a torn last line
                 self._file.truncate(self._size)
-            raise _storage_error(self.path, error) from None
+            raise storage_error(self.path, error) from None
         self._chain = chain
         self._size += len(data)
         self._dirty.set()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._size
 
     def extend(self, config: Mapping[str, Any]) -> None:
         """Write a header with a new configuration, which holds for all later records. Raises: as `write`."""
@@ -241,7 +267,7 @@ class Journal:
 
     def _raise_unsynced(self) -> None:
         if self._unsynced is not None:
-            raise _storage_error(self.path, self._unsynced)
+            raise storage_error(self.path, self._unsynced)
 
     def __enter__(self) -> Self:
         return self
@@ -256,7 +282,7 @@ class Journal:
             fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise _storage_error(self.path, error) from None
+                raise storage_error(self.path, error) from None
             raise JournalLocked(
                 f"another process is writing to {self.path}; wait for it, or choose another --out", path=str(self.path)
             ) from None
@@ -318,7 +344,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _storage_error(path, error) from None
+        raise storage_error(path, error) from None
     _sync_folder(path.parent)
 
 
@@ -332,12 +358,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise _storage_error(folder, error) from None
+            raise storage_error(folder, error) from None
     finally:
         os.close(descriptor)
 
 
-def _storage_error(path: Path, error: OSError) -> RunError:
+def storage_error(path: Path, error: OSError) -> RunError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(
             f"{path}: the disk is full; everything before this write is safe. Free some space and repeat the command "

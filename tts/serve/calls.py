@@ -71,6 +71,7 @@ class Call:
                 seed=self._asked.seed,
                 sampling=self._sampling,
                 observer=self,
+                caller=self._hold.key.name,
             )
         except TTSError as error:
             raise refusal_of(error) from None

@@ -19,6 +19,7 @@ from tts.api.arguments import as_limits, as_sampling, as_spec
 from tts.api.client import Client
 from tts.errors import InvalidParameter
 from tts.process.streams import echo
+from tts.runs.served import FOLDER_HOURS, FOLDER_MB
 from tts.serve.accounts import Accounts, check_bounded
 from tts.serve.app import Service
 from tts.serve.catalogue import Catalogue, read_aliases
@@ -42,6 +43,9 @@ class Settings(Value, frozen=True):
     aliases: Path | None = None
     keys: Path | None = None
     state: Path | None = None
+    journal: Path | None = None
+    journal_mb: float = FOLDER_MB
+    journal_hours: float = FOLDER_HOURS
     forward_unknown: bool = False
     drain_s: float = 30.0
     tls_cert: Path | None = None
@@ -77,7 +81,10 @@ async def live(settings: Settings, options: Mapping[str, Any]) -> None:
         contextlib.closing(accounts),
         contextlib.closing(listening(settings.host, settings.port, has_keys=keys != [ANYBODY])) as opened,
     ):
-        async with Client(run_budget=settings.run_budget, **options) as client:
+        kept: dict[str, Any] = {
+            "journal": settings.journal, "journal_mb": settings.journal_mb, "journal_hours": settings.journal_hours
+        }  # fmt: skip
+        async with Client(run_budget=settings.run_budget, **kept, **options) as client:
             catalogue = Catalogue(client.model, default, aliases)
             service = Service(client, catalogue, keys, accounts, sampling, settings.forward_unknown)
             host, port = opened.getsockname()[:2]

@@ -69,17 +69,24 @@ class Accounts:
     Args:
         keys: those that may ask.
         folder: where the state is kept; None: it is lost with the process.
+        goes_on: whether requests that were under way when the last process ended may still be. Their holds are kept,
+            in `found`, by id; otherwise they are charged at their most.
 
     Raises: JournalLocked where another server has the folder; RunError where it cannot be used.
     """
 
-    def __init__(self, keys: Iterable[Key], folder: Path | None = None) -> None:
+    def __init__(self, keys: Iterable[Key], folder: Path | None = None, *, goes_on: bool = False) -> None:
+        keys = [*keys]
+        self.found: dict[str, Hold] = {}
         self._ledgers = {key.name: Ledger(key.limits, key.name) for key in keys}
         self._running = dict.fromkeys(self._ledgers, 0)
         self._state = None if folder is None else State(folder)
         for name, cost in self._state.spent().items() if self._state else ():
             if name in self._ledgers:
                 self._ledgers[name].charge(cost)
+        known = {key.name: key for key in keys} if goes_on else {}
+        for id, name, most in self._state.held() if self._state else ():
+            self._find(id, name, most, known.get(name))
 
     def spent(self, key: str) -> Cost:
         return self._ledgers[key].spent
@@ -92,7 +99,7 @@ class Accounts:
         if key.concurrency is not None and self._running[key.name] >= key.concurrency:
             message = f"the key {key.name} may have {key.concurrency} requests under way, and has as many"
             raise Refusal(429, message, code="concurrency_exceeded", again_s=AGAIN_S)
-        most = _most(limits)
+        most = most_of(limits)
         if not ledger.fits(most):
             raise _beyond(key, ledger, limits, most)
         ledger.reserve(id, most)
@@ -100,6 +107,17 @@ class Accounts:
             self._state.hold(id, key.name, most)
         self._running[key.name] += 1
         return Hold(self, key, id, most)
+
+    def _find(self, id: str, name: str, most: Cost, key: Key | None) -> None:
+        """Go on with a hold of an earlier process, or charge it."""
+        assert self._state is not None
+        if key is not None and self._ledgers[name].try_reserve(id, most):
+            self._running[name] += 1
+            self.found[id] = Hold(self, key, id, most)
+            return
+        self._state.settle(id, name, most)
+        if name in self._ledgers:
+            self._ledgers[name].charge(most)
 
     def end(self, hold: Hold, cost: Cost) -> None:
         self._ledgers[hold.key.name].settle(hold.id, cost)
@@ -128,10 +146,7 @@ class State:
             self._file.execute("pragma synchronous = normal")
             self._file.executescript(_SCHEMA)
             with self._file:
-                self._file.execute("begin immediate")
-                for _, *row in self._file.execute("select * from held").fetchall():
-                    self._file.execute(_ADD, row)
-                self._file.execute("delete from held")
+                self._file.execute("begin immediate")  # takes the lock
         except OSError as error:
             raise RunError(f"the folder {folder} cannot be used: {error.strerror or error}") from None
         except sqlite3.Error as error:
@@ -142,8 +157,12 @@ class State:
             raise RunError(f"{self._path} cannot be used: {error}") from None
 
     def spent(self) -> dict[str, Cost]:
-        """What each key has spent, with what was under way when an earlier server ended."""
+        """What each key has spent."""
         return {key: Cost(*amounts) for key, *amounts in self._file.execute("select * from spent")}
+
+    def held(self) -> list[tuple[str, str, Cost]]:
+        """Id, key and most of each request that was under way when an earlier server ended."""
+        return [(id, key, Cost(*amounts)) for id, key, *amounts in self._file.execute("select * from held")]
 
     def hold(self, id: str, key: str, cost: Cost) -> None:
         self._write([("insert into held values (?, ?, ?, ?, ?)", (id, key, *_row(cost)))])
@@ -176,7 +195,8 @@ def check_bounded(keys: Iterable[Key], default: Limits) -> None:
                 )
 
 
-def _most(limits: Limits) -> Cost:
+def most_of(limits: Limits) -> Cost:
+    """The most that a request within these limits may cost."""
     usd = 0 if limits.usd is None else round(limits.usd * PICODOLLARS)
     return Cost(limits.samples or 0, limits.tokens or 0, usd)
 

@@ -50,6 +50,11 @@ class Refusal(Exception):
         self.again_s = again_s
 
     @property
+    def fields(self) -> dict[str, Any]:
+        """Its arguments, by name, for another process."""
+        return {name: getattr(self, name) for name in ("status", "message", "code", "param", "again_s")}
+
+    @property
     def body(self) -> dict[str, Any]:
         kind = _KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}

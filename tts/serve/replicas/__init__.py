@@ -1,0 +1,1 @@
+"""Several servers behind Ray Serve, which share the accounts of their keys."""

@@ -60,7 +60,8 @@ def serve(
     from tts.errors import MissingExtra
 
     try:
-        from tts.serve.running import Settings, live, log_to_standard_error
+        from tts.serve.running import live, log_to_standard_error
+        from tts.serve.setup import Settings
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise

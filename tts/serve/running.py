@@ -15,41 +15,15 @@ from typing import Any
 
 import uvicorn
 
-from tts.api.arguments import as_limits, as_sampling, as_spec
-from tts.api.client import Client
 from tts.errors import InvalidParameter
 from tts.process.streams import echo
-from tts.runs.served import FOLDER_HOURS, FOLDER_MB
-from tts.serve.accounts import Accounts, check_bounded
+from tts.serve.accounts import Accounts
 from tts.serve.app import Service
-from tts.serve.catalogue import Catalogue, read_aliases
-from tts.serve.keys import ANYBODY, read_keys
+from tts.serve.keys import ANYBODY
 from tts.serve.logs import LOG
-from tts.serve.protocol.fields import Wanted
-from tts.types import Value
+from tts.serve.setup import Settings, Setup
 
 _BACKLOG = 2048  # connections that may wait to be accepted
-
-
-class Settings(Value, frozen=True):
-    """The server's own options, as `tts serve --help` describes them."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    strategy: str = "majority_vote:n=8"
-    budget: str = ""
-    run_budget: str = ""
-    deadline_s: float | None = None
-    aliases: Path | None = None
-    keys: Path | None = None
-    state: Path | None = None
-    journal: Path | None = None
-    journal_mb: float = FOLDER_MB
-    journal_hours: float = FOLDER_HOURS
-    forward_unknown: bool = False
-    drain_s: float = 30.0
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
 
 
 def log_to_standard_error() -> None:
@@ -68,29 +42,18 @@ async def live(settings: Settings, options: Mapping[str, Any]) -> None:
         options: of the models, as `tts.Client` takes them, with `sampling`.
     Raises: UsageError, RunError, and the errors of opening a client, before anything is served.
     """
-    keys, aliases = read_keys(settings.keys), read_aliases(settings.aliases)
+    setup = Setup.read(settings, options)
     tls = certificates(settings.tls_cert, settings.tls_key)
-    if settings.deadline_s is not None and not settings.deadline_s > 0:
-        raise InvalidParameter(f"deadline_s must be above 0 seconds, but got {settings.deadline_s}", name="deadline_s")
-    default = Wanted(settings.strategy, settings.budget, settings.deadline_s)
-    as_spec(settings.strategy, None)
-    check_bounded(keys, as_limits(settings.budget))
-    sampling = as_sampling(options["sampling"], {})
-    accounts = Accounts(keys, settings.state)
+    accounts = Accounts(setup.keys, settings.state)
     with (
         contextlib.closing(accounts),
-        contextlib.closing(listening(settings.host, settings.port, has_keys=keys != [ANYBODY])) as opened,
+        contextlib.closing(listening(settings.host, settings.port, has_keys=setup.keys != [ANYBODY])) as opened,
     ):
-        kept: dict[str, Any] = {
-            "journal": settings.journal, "journal_mb": settings.journal_mb, "journal_hours": settings.journal_hours
-        }  # fmt: skip
-        async with Client(run_budget=settings.run_budget, **kept, **options) as client:
-            catalogue = Catalogue(client.model, default, aliases)
-            service = Service(client, catalogue, keys, accounts, sampling, settings.forward_unknown)
+        async with setup.client() as client:
             host, port = opened.getsockname()[:2]
             at = f"http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{port}/v1"
             echo(f"serving {client.model} at {at}, by default with {settings.strategy}", err=True)
-            await serve(service, opened, settings.drain_s, tls)
+            await serve(setup.service(client, accounts), opened, settings.drain_s, tls)
 
 
 def listening(host: str, port: int, *, has_keys: bool) -> socket.socket:

@@ -1,0 +1,162 @@
+"""The Ray Serve application: replicas of the server behind Ray Serve's proxies, and the accounts that they share.
+
+    serve deploy clusters/launch/serve.yaml
+
+Of everything outside `clusters/` only this module imports ray (ARCHITECTURE.md says why).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from tts.core.budget import Limits
+from tts.errors import InvalidParameter, JournalLocked, MissingExtra
+from tts.serve.keys import ANYBODY, Key
+from tts.serve.replicas.remote import RemoteAccounts
+from tts.serve.replicas.shared import SharedAccounts
+from tts.serve.running import log_to_standard_error
+from tts.serve.setup import Settings, Setup
+from tts.types import Cost
+
+try:
+    from ray import serve
+    from ray.serve import Application
+    from ray.serve.handle import DeploymentHandle
+except ImportError as error:
+    raise MissingExtra(
+        f"replicas of tts serve need an extra: pip install 'test-time-scaling[replicas]' ({error})", extra="replicas"
+    ) from None
+
+OF_ONE_PROCESS = ("host", "port", "drain_s", "tls_cert", "tls_key")
+PATHS = ("aliases", "keys", "state", "journal")
+MOST_REQUESTS = 512  # of one replica; Ray Serve's own 5 is of requests that take milliseconds
+MOST_CALLS = 65_536  # of all replicas, to the accounts
+LOCKED_S = 30.0  # time for the last process that kept the accounts to end
+_log = logging.getLogger("tts.serve")
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Make the application. Its arguments are those of `tts.Client`, and of `tts serve` (`tts.serve.setup.Settings`)
+    but for address, drain and certificates, which are Ray Serve's. `anybody: true` does without keys.
+
+    Raises: UsageError.
+    """
+    setup = setup_of(args)
+    accounts: Any = serve.deployment(
+        num_replicas=1,
+        max_ongoing_requests=MOST_CALLS,
+        ray_actor_options={"num_cpus": 0},
+        health_check_period_s=1.0,
+        graceful_shutdown_timeout_s=5.0,
+    )
+    replica: Any = serve.deployment(name="Replica", max_ongoing_requests=MOST_REQUESTS, health_check_period_s=2.0)
+    kept = accounts(KeyAccounts).bind(setup.keys, setup.settings.state)
+    found: Application = replica(serve.ingress()(Replica)).bind(setup, kept)
+    return found
+
+
+def setup_of(args: Mapping[str, Any]) -> Setup:
+    """The arguments of an application, read and checked. Raises: UsageError."""
+    own = {*Settings.__struct_fields__, "anybody"}
+    for name in args.keys() & {*OF_ONE_PROCESS}:
+        raise InvalidParameter(f"{name} is of one server: Ray Serve has its own (http_options, deployments)", name=name)
+    if args.get("run_budget"):
+        raise InvalidParameter("run_budget is of one server: give each key its budget instead", name="run_budget")
+    fields = {name: args[name] for name in Settings.__struct_fields__ if name in args}
+    fields |= {name: Path(fields[name]) for name in PATHS if fields.get(name)}
+    setup = Setup.read(Settings(**fields), {name: value for name, value in args.items() if name not in own})
+    if setup.keys == [ANYBODY] and not args.get("anybody"):
+        raise InvalidParameter(
+            "keys are missing: whoever reaches Ray Serve's port could ask. Add keys: FILE, or anybody: true",
+            name="keys",
+        )
+    if setup.settings.state is None and any(key.limits != Limits() for key in setup.keys):
+        raise InvalidParameter(
+            "state is missing: the keys have budgets, and Ray may start the process that keeps them anew. Add state: "
+            "a folder that every node reaches",
+            name="state",
+        )
+    setup.client()  # raises what is wrong with its options
+    return setup
+
+
+class KeyAccounts:
+    """Keeps the accounts of all replicas: one process, found anew by Ray Serve where it dies."""
+
+    async def __init__(self, keys: list[Key], state: Path | None) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        for _ in range(round(LOCKED_S)):
+            try:
+                self._accounts = SharedAccounts(keys, state)
+                return
+            except JournalLocked as error:
+                locked = error
+                await asyncio.sleep(1.0)
+        raise locked
+
+    async def begin(self, replica: str, key: str, limits: Limits, id: str) -> Mapping[str, Any] | None:
+        return await self._accounts.begin(replica, key, limits, id)
+
+    async def report(
+        self,
+        replica: str,
+        under_way: list[str],
+        ended: list[tuple[str, Cost]],
+        metrics: list[str],
+        leaves: bool = False,
+    ) -> None:
+        await self._accounts.report(replica, under_way, ended, metrics, leaves=leaves)
+
+    async def metrics(self) -> list[str]:
+        return await self._accounts.metrics()
+
+    async def __del__(self) -> None:
+        self._accounts.close()
+
+
+class Replica:
+    """One server: the routes of `tts serve`, over a client of its own."""
+
+    async def __init__(self, setup: Setup, accounts: DeploymentHandle[Any]) -> None:  # type: ignore[misc]
+        log_to_standard_error()
+        name = serve.get_replica_context().replica_tag
+        shared = RemoteAccounts(name, _Remote(accounts))
+        self._stack = AsyncExitStack()
+        self._stack.push_async_callback(shared.aclose)  # after the client has closed
+        client = await self._stack.enter_async_context(setup.client(name))
+        self._service = setup.service(client, shared)
+        shared.own = self._service.own_metrics
+        self._ended = asyncio.ensure_future(client.ended())
+
+    def __serve_build_asgi_app__(self) -> Any:  # Ray Serve's name
+        return self._service.app()
+
+    async def check_health(self) -> None:
+        """Have Ray Serve replace a replica that can answer nothing any more. Raises: why."""
+        if self._ended.done():
+            self._ended.result()
+            raise RuntimeError("the client has ended")
+
+    async def __del__(self) -> None:
+        self._ended.cancel()
+        await self._stack.aclose()
+
+
+class _Remote:
+    """A handle of `KeyAccounts`, called like it."""
+
+    def __init__(self, handle: DeploymentHandle[Any]) -> None:
+        self._handle = handle
+
+    async def begin(self, replica: str, key: str, limits: Limits, id: str) -> Any:
+        return await self._handle.begin.remote(replica, key, limits, id)
+
+    async def report(self, *args: Any, **options: Any) -> Any:
+        return await self._handle.report.remote(*args, **options)
+
+    async def metrics(self) -> Any:
+        return await self._handle.metrics.remote()

@@ -1,0 +1,86 @@
+"""What a server is made of, read from its options and checked: the same for one process and for each of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tts.api.arguments import as_limits, as_sampling, as_spec
+from tts.api.client import Client
+from tts.errors import InvalidParameter
+from tts.runs.served import FOLDER_HOURS, FOLDER_MB
+from tts.serve.accounts import Bookkeeping, check_bounded
+from tts.serve.app import Service
+from tts.serve.catalogue import Catalogue, read_aliases
+from tts.serve.keys import Key, read_keys
+from tts.serve.protocol.fields import Wanted
+from tts.types import Sampling, Value
+
+
+class Settings(Value, frozen=True):
+    """The server's own options, as `tts serve --help` describes them."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    strategy: str = "majority_vote:n=8"
+    budget: str = ""
+    run_budget: str = ""
+    deadline_s: float | None = None
+    aliases: Path | None = None
+    keys: Path | None = None
+    state: Path | None = None
+    journal: Path | None = None
+    journal_mb: float = FOLDER_MB
+    journal_hours: float = FOLDER_HOURS
+    forward_unknown: bool = False
+    drain_s: float = 30.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+class Setup(Value, frozen=True):
+    """A server's parts that need no connection.
+
+    Args:
+        options: of the models, as `tts.Client` takes them, with `sampling`.
+    """
+
+    settings: Settings
+    options: Mapping[str, Any]
+    keys: list[Key]
+    aliases: Mapping[str, Wanted]
+    sampling: Sampling
+
+    @classmethod
+    def read(cls, settings: Settings, options: Mapping[str, Any]) -> Setup:
+        """Read the files that the settings name, and check what they say. Raises: UsageError."""
+        keys, aliases = read_keys(settings.keys), read_aliases(settings.aliases)
+        if settings.deadline_s is not None and not settings.deadline_s > 0:
+            raise InvalidParameter(
+                f"deadline_s must be above 0 seconds, but got {settings.deadline_s}", name="deadline_s"
+            )
+        as_spec(settings.strategy, None)
+        check_bounded(keys, as_limits(settings.budget))
+        sampling = as_sampling(options.get("sampling"), {})
+        return cls(settings, {**options, "sampling": sampling}, keys, aliases, sampling)
+
+    def client(self, replica: str = "") -> Client:
+        """The client, to be entered; of several replicas, each has a folder of its own in the journal.
+
+        Raises: UsageError.
+        """
+        settings = self.settings
+        kept: dict[str, Any] = {
+            "journal": settings.journal and settings.journal / replica,
+            "journal_mb": settings.journal_mb,
+            "journal_hours": settings.journal_hours,
+        }
+        return Client(run_budget=settings.run_budget, **kept, **self.options)
+
+    def service(self, client: Client, accounts: Bookkeeping) -> Service:
+        """The routes over an open client."""
+        settings = self.settings
+        default = Wanted(settings.strategy, settings.budget, settings.deadline_s)
+        catalogue = Catalogue(client.model, default, self.aliases)
+        return Service(client, catalogue, self.keys, accounts, self.sampling, settings.forward_unknown)

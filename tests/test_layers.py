@@ -123,7 +123,9 @@ def test_strategies_import_only_what_is_meant_for_them(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_clusters_and_the_deployment_of_replicas_import_ray_only_the_client_http_and_nothing_the_command_line(path: Path) -> None:
+def test_only_clusters_and_the_deployment_of_replicas_import_ray_only_the_client_http_and_nothing_the_command_line(
+    path: Path,
+) -> None:
     modules, where = imports(path), name_of(path)
     assert where.startswith("clusters/") or where == "tts/serve/replicas/deployment.py" or "ray" not in top(modules)
     assert where in HTTP or not top(modules) & {"httpx2", "httpx", "aiohttp", "requests"}

@@ -38,11 +38,13 @@ class Cluster(ABC):
     that come one by one, until it is drained or aborted.
 
     Attributes:
+        on_step: called with each step of the scheduler, once its actions have begun.
         failures: while it serves, trial id -> the error that would end a run (no server, a wrong key) and has ended
             that trial instead.
     """
 
     def __init__(self) -> None:
+        self.on_step: Callable[[Step], None] = lambda step: None
         self.failures: dict[str, ErrorInfo] = {}
         self._calls: deque[Callable[[Scheduler], Step]] = deque()  # of whoever opens and withdraws trials
         self._events: list[Event] = []
@@ -229,6 +231,7 @@ class Cluster(ABC):
                     if isinstance(action, Cancel):
                         self._retry_now(action.id)  # it is not under way, and ends at once
             self._carry_out(step.actions)
+        self.on_step(step)
         for result, decided in step.results:
             on_result(result, decided)
 

@@ -28,19 +28,21 @@ from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.api.sync import run_on_loop
-from tts.core.actions import SOLVER, Event, trial_of
+from tts.checks import require
+from tts.core.actions import SOLVER, Event, Generate, Verify, trial_of
 from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
-from tts.core.scheduling.steps import Planned
+from tts.core.scheduling.steps import Planned, Step
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
+from tts.plugins.parts import part
 from tts.runs.plan import Cell, check_budgets
 from tts.runs.served import FOLDER_HOURS, FOLDER_MB, Asked, ServedJournal, journal_of
 from tts.tasks.example import Example
@@ -63,6 +65,12 @@ class Observer(Protocol):
 
     def heard(self, event: Event) -> None:
         """Note an event of one of the call's requests."""
+
+    def began(self, action: Generate | Verify) -> None:
+        """Note that one of the call's requests has left."""
+
+    def decided(self, result: Result) -> None:
+        """Note the answer of a call, all but its bill, whose strategy has decided before its requests have ended."""
 
     def paid(self, cost: Cost) -> None:
         """Note the whole cost, once no request of the call is under way any more: also of a call that was cancelled or
@@ -165,11 +173,16 @@ class Client:
         budget: str | Limits | None = None,
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
+        best: int = 1,
         observer: Observer | None = None,
         caller: str = "",
     ) -> Solved:
-        """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client. `observer` hears of the call.
-        `caller`: who asks, for the journal.
+        """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client.
+
+        Args:
+            best: number of answers in `Solved.ranked`, the strategy's choice first, where it has as many candidates.
+            observer: hears of the call.
+            caller: who asks, for the journal.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -181,7 +194,8 @@ class Client:
         share = self._budget if budget is None else as_limits(budget)
         given = self._sampling if sampling is None else as_sampling(sampling, self._target)
         (seed,) = numbers([seed])
-        call = desk.solve(problem, spec, resolve, share, seed, given, observer, caller)
+        require(type(best) is int and best >= 1, "best", "a number of answers, at least 1", best)
+        call = desk.solve(problem, spec, resolve, share, seed, given, best, observer, caller)
         if asyncio.get_running_loop() is desk.loop:
             return await call
         elsewhere: asyncio.Future[Solved] = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, desk.loop))
@@ -276,7 +290,7 @@ class _Desk:
         self._observers: dict[str, Observer] = {}
         self.scheduler = Scheduler(
             (),
-            _unresolved,
+            part,  # of a strategy that solves parts; the strategies themselves come with their trials
             costs=costs,
             verifiers=self._verifiers,
             limits=limits,
@@ -285,6 +299,7 @@ class _Desk:
             serves=True,
             **run_options(target),
         )
+        self._cluster.on_step = self._carried_out
         self._running = self.loop.create_task(self._cluster.run(self.scheduler, journal, self._decided, self._heard))
         self._running.add_done_callback(self._ended)
 
@@ -310,6 +325,7 @@ class _Desk:
         share: Limits,
         seed: int,
         sampling: Sampling,
+        best: int,
         observer: Observer | None,
         caller: str,
     ) -> Solved:
@@ -320,7 +336,7 @@ class _Desk:
         self._check_running()
         strategy = resolve(spec.name)
         id = self._free(cell.id, problem)
-        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id)
+        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id, best)
         if self._journal is not None:
             asked = Asked(
                 planned.id, time.time(), problem, models[SOLVER], self.model, str(spec), str(share), seed, caller
@@ -396,6 +412,15 @@ class _Desk:
             if (observer := self._observers.get(trial_of(event.id))) is not None:
                 observer.heard(event)
 
+    def _carried_out(self, step: Step) -> None:
+        for action in step.actions if self._observers else ():
+            observer = self._observers.get(trial_of(action.id))
+            if observer is not None and isinstance(action, Generate | Verify):
+                observer.began(action)
+        for result in step.chosen:
+            if (observer := self._observers.get(result.id)) is not None:
+                observer.decided(result)
+
     def _decided(self, result: Result, decided: Decided) -> None:
         failure = self._cluster.failures.pop(result.id, None)
         found = self._waiting.pop(result.id)
@@ -457,8 +482,3 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:
         return None
-
-
-def _unresolved(name: str) -> Strategy:
-    """Refuse a name, because a client's trials bring their strategies with them."""
-    raise UsageError(f"the trial of strategy {name!r} came without its function")

@@ -64,6 +64,13 @@ class Solved(Value, frozen=True):
         return self.result.candidates
 
     @property
+    def ranked(self) -> tuple[Candidate, ...]:
+        """The best candidates, `selected` first: as many as `Client.solve(best=...)` has asked for, or there are. The
+        next ones are what the strategy's own selector chooses of the rest, other answers before further samples of
+        one."""
+        return self.result.ranked or ((self.selected,) if self.selected else ())
+
+    @property
     def bill(self) -> Bill:
         return self.result.bill
 

@@ -134,6 +134,7 @@ class Result(Value, frozen=True):
         failures: errors of single samples that the strategy lived with.
         uncompared: answers that could not be compared with the others in the latest vote.
         error: the reason why there is no answer.
+        ranked: the best candidates, `selected` first, where more than one was asked for.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Result(Value, frozen=True):
     failures: tuple[ErrorInfo, ...] = ()
     uncompared: int = 0
     error: ErrorInfo | None = None
+    ranked: tuple[Candidate, ...] = ()
 
     @property
     def answer(self) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 from tts.api.arguments import as_spec
 from tts.api.client import Client
 from tts.api.results import Solved
-from tts.core.actions import Event, Failed, Finished, Progressed, Scored
+from tts.core.actions import Event, Failed, Finished, Generate, Progressed, Scored, Verify
+from tts.core.result import Result
 from tts.errors import TTSError
 from tts.plugins.given import Named
 from tts.serve.accounts import Hold
@@ -101,6 +102,12 @@ class Call:
         else:
             return
         self.changed.set()
+
+    def began(self, action: Generate | Verify) -> None:
+        pass
+
+    def decided(self, result: Result) -> None:
+        pass
 
     def paid(self, cost: Cost) -> None:
         self.cost = cost

@@ -14,7 +14,8 @@ import pytest
 import tts
 from tts import Candidate, Problem, Run
 from tts.clusters.spec import ClusterSpec
-from tts.core.actions import Event, Progressed
+from tts.core.actions import Event, Generate, Progressed, Verify
+from tts.core.result import Result
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply, arithmetic
 from tts.types import Cost
@@ -55,6 +56,10 @@ class Heard:
     def heard(self, event: Event) -> None:
         if isinstance(event, Progressed):
             self.text += event.text
+
+    def began(self, action: Generate | Verify) -> None: ...
+
+    def decided(self, result: Result) -> None: ...
 
     def paid(self, cost: Cost) -> None:
         self.cost = cost

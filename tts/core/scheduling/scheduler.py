@@ -40,12 +40,13 @@ from tts.types import Cost, ErrorInfo, Sampling
 class _Open:
     """A trial under way, its cell's budget, and its part of the run's spending, in charges."""
 
-    __slots__ = ("paid", "shared", "trial")
+    __slots__ = ("paid", "shared", "told", "trial")
 
     def __init__(self, trial: Trial, shared: SharedBudget | None) -> None:
         self.trial = trial
         self.shared = shared
         self.paid: list[Cost] = []
+        self.told = False  # whether its choice has been told, before its end
 
 
 class Scheduler(Dispatcher):
@@ -220,7 +221,7 @@ class Scheduler(Dispatcher):
         self._take(opened, asks)
 
     def _take(self, opened: _Open, actions: Iterable[Action]) -> None:
-        """Sort a trial's actions, and close it if this was its end."""
+        """Sort a trial's actions, and close it if it has ended."""
         shared = opened.shared
         for action in races_shuffled([*actions]) if self._shuffle_races else actions:
             if type(action) is Cancel:
@@ -238,7 +239,15 @@ class Scheduler(Dispatcher):
             else:
                 self._actions.free[action.id] = ActionState(action, "in flight")
                 self._step.actions.append(action)
-        trial = opened.trial
+        self._close(opened)
+
+    def _close(self, opened: _Open) -> None:
+        """Tell the choice of a trial that has decided, where somebody waits for it; report one that has ended."""
+        trial, shared = opened.trial, opened.shared
+        if trial.done and self.serves and not (opened.told or trial.closed):
+            opened.told = True
+            if (result := trial.result).selected is not None:
+                self._step.chosen.append(result)
         if trial.closed and self._open.pop(trial.id, None) is not None:
             standing = None
             if shared is not None:
@@ -310,6 +319,7 @@ class Scheduler(Dispatcher):
             foreign=self.foreign,
             resolve=self._resolve,
             unsafe_execute=self._unsafe_execute,
+            best=planned.best,
         )
         if shared is not None:
             shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))

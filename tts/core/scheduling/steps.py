@@ -21,6 +21,7 @@ class Planned(Value, frozen=True):
         strategy: the function; None: the scheduler resolves the spec's name.
         models: as `Scheduler`'s; None is the scheduler's.
         seeded: cell in whose name seeds are made; "" is this one.
+        best: number of candidates that are asked for, the strategy's choice first.
     """
 
     cell: str
@@ -32,6 +33,7 @@ class Planned(Value, frozen=True):
     strategy: Any = None
     models: Mapping[str, Sampling] | None = None
     seeded: str = ""
+    best: int = 1
 
     @property
     def id(self) -> str:
@@ -39,11 +41,13 @@ class Planned(Value, frozen=True):
 
 
 class Step:
-    """A cluster's next work: records, actions and results, in this order."""
+    """A cluster's next work: records, actions and results, in this order. `chosen`: results but for their bills, of
+    trials that have decided while requests of theirs are under way; where trials come one by one."""
 
-    __slots__ = ("actions", "records", "results")
+    __slots__ = ("actions", "chosen", "records", "results")
 
     def __init__(self) -> None:
+        self.chosen: list[Result] = []
         self.records: list[Record] = []
         self.actions: list[Action] = []
         self.results: list[tuple[Result, Decided]] = []

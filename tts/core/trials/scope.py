@@ -14,6 +14,7 @@ from tts.errors import InvalidParameter, unknown_model
 from tts.types import Candidate, Cost, Problem, Sampling, Score
 
 if TYPE_CHECKING:
+    from tts.core.trials.coroutines import ForeignCode
     from tts.core.trials.trial import Trial
 
 Fallback = Callable[[Sequence[Candidate], Mapping[str, Sequence[Score]]], Candidate | None]
@@ -27,6 +28,19 @@ def first_paid(candidates: Sequence[Candidate], scores: Mapping[str, Sequence[Sc
     where no selector was named."""
     answered = (c for c in candidates if c.answer is not None)
     return next(answered, next((c for c in candidates if not c.partial), candidates[0] if candidates else None))
+
+
+def _said(candidate: Candidate) -> str:
+    return candidate.text if candidate.answer is None else f"={candidate.answer}"
+
+
+def best_of(scope: Scope, selected: Candidate, most: int, parts: Parts, foreign: ForeignCode) -> tuple[Candidate, ...]:
+    """See `Scope.ranked`; the choice alone where the strategy's own selector fails."""
+    try:
+        return foreign.run(scope.ledgers[-1].name, lambda: tuple(scope.ranked(selected, most, parts)))
+    except BaseException as raised:
+        foreign.own(raised)
+        return (selected,)
 
 
 class Scope:
@@ -140,6 +154,29 @@ class Scope:
             return picked
         of_parts = (found for part in parts.get(self, ()) if (found := part.pick(parts)) is not None)
         return next(of_parts, first_paid(candidates, self.scores))
+
+    def ranked(self, selected: Candidate, most: int, parts: Parts) -> Iterator[Candidate]:
+        """The choice, and behind it the next best: what the fallback chooses of those that are left, of other answers
+        and texts before it repeats one; then the same of the parts."""
+        said, found = {_said(selected)}, {selected.id}
+        yield selected
+        for scope in (self, *(inner for part in parts.get(self, ()) for inner in part.with_parts(parts))):
+            left = [each for each in scope.candidates.values() if not each.partial and each.id not in found]
+            while left and len(found) < most:
+                among = [each for each in left if _said(each) not in said] or left
+                picked = scope.fallback(among, scope.scores)
+                if picked is None or picked not in among:  # it chooses among what its strategy has set apart
+                    picked = first_paid(among, scope.scores) or among[0]
+                left.remove(picked)
+                said.add(_said(picked))
+                found.add(picked.id)
+                yield picked
+
+    def with_parts(self, parts: Parts) -> Iterator[Scope]:
+        """This scope and those of its parts, however deep."""
+        yield self
+        for part in parts.get(self, ()):
+            yield from part.with_parts(parts)
 
     def is_exhausted(self) -> bool:
         """Whether the budget of this scope, or one around it, has turned something down."""

@@ -53,7 +53,7 @@ from tts.core.trials.coroutines import (
 )
 from tts.core.trials.endings import MOST_REFUSALS, Mistakes, deadline_passed, line_of, nothing_came
 from tts.core.trials.race import Shared
-from tts.core.trials.scope import Scope, first_paid
+from tts.core.trials.scope import Scope, best_of, first_paid
 from tts.core.trials.seeds import ShareKeys, seed_of
 from tts.errors import InvalidParameter, TTSError, UnknownName
 from tts.types import Candidate, Cost, ErrorInfo, Problem, Sampling, Score, StrategySpec
@@ -88,6 +88,7 @@ class Trial:
         keyed: whether samples have seeds, and keys under which other trials of the run may use the same ones.
             Recorded samples need neither.
         unsafe_execute: whether programs that a model wrote may be executed, without a sandbox.
+        best: number of candidates that the result ranks, the strategy's choice first; 1: it ranks none.
 
     `done`: the strategy has returned, `result` is final but for the bill. `closed`: every action has ended, too.
     `broken_off`: the strategy was computing when the run was told to stop; it is done, and the trial stays undecided.
@@ -112,6 +113,7 @@ class Trial:
         keyed: bool = True,
         unsafe_execute: bool = False,
         resolve: Callable[[str], Strategy] = no_strategy,
+        best: int = 1,
     ) -> None:
         self.id = id
         self.problem = problem
@@ -140,6 +142,8 @@ class Trial:
         self._ready: deque[tuple[Task, Any, BaseException | None]] = deque()
         self._share_keys = ShareKeys()
         self._selected: Candidate | None = None
+        self._best = best
+        self._ranked: tuple[Candidate, ...] = ()
         self._error: ErrorInfo | None = None
         self.stepping = False  # whether its strategy's code is running
         self._clock = Mailbox()
@@ -204,6 +208,7 @@ class Trial:
             failures=tuple(self._books.failures),
             uncompared=self.uncompared,
             error=self._error,
+            ranked=self._ranked,
         )
 
     def start(self, now: float = 0.0) -> list[Action]:
@@ -466,6 +471,8 @@ class Trial:
             task.value, error = self._fall_back(error)
         if error is None:
             self._selected, error = self._mistakes.checked(task.value)
+        if self._selected is not None and self._best > 1:
+            self._ranked = best_of(self.scope, self._selected, self._best, self._parts, self.foreign)
         if error is not None:
             self._error = self._mistakes.info_of(error)
         task.error = None  # its traceback holds the frames, and these hold the trial's objects

@@ -4,8 +4,10 @@ request names."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,15 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tts.errors import TTSError, UnknownName
+from tts.view.grading import Grader, Pair
 from tts.view.opening import View, opened
-from tts.view.schema import Overview, Spent
+from tts.view.schema import Overview, Spent, TrialShown
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -34,6 +37,7 @@ HEADERS = {
     "cache-control": "no-store",
 }
 EVERY_S = 0.5  # between two looks at a run that goes on
+GRADING_S = 3.0  # for which a trial's page waits for verdicts
 
 
 class Viewer:
@@ -50,23 +54,26 @@ class Viewer:
         self._host = host
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self.ending = False
+        self._ending = False
+        self._grader = Grader(path)
+        self._grading: set[asyncio.Future[None]] = set()
 
     def app(self) -> ASGIApp:
         """The application, for an ASGI server."""
         api: dict[str, Callable[[View, Any], Any]] = {
             "grid": lambda view, asked: view.grid(),
+            "problem": lambda view, asked: view.problem(asked("id")),
             "trials": lambda view, asked: view.trials(asked("problem"), asked("cell")),
-            "trial": lambda view, asked: view.trial(asked("id")),
             "text": lambda view, asked: view.text(asked("id")),
             "compare": lambda view, asked: view.compare(asked("a"), asked("b")),
         }
-        files = {f"/{path.name}": path for path in PAGE.glob("*") if path.suffix in TYPES}
+        files = {path.name: path for path in PAGE.glob("*") if path.suffix in TYPES}
         routes = [
             Route("/api/overview", self.overview),
             Route("/api/events", self.events),
+            Route("/api/trial", self.trial),
             *(Route(f"/api/{name}", self._answering(answer)) for name, answer in api.items()),
-            *(Route(url, _sending(path)) for url, path in files.items()),
+            *(Route(folder + name, _sending(path)) for name, path in files.items() for folder in ("/", "/page/")),
             Route("/", _sending(PAGE / "index.html")),
         ]
         handlers: dict[Any, Any] = {404: _no_page, 405: _no_page, TTSError: _refused}
@@ -80,19 +87,56 @@ class Viewer:
             return _json(waiting)
         return _json(await self._read(lambda view: view.overview()))
 
+    async def trial(self, request: Request) -> Response:
+        """A trial, its candidates graded, unless that takes long: then those that are."""
+        id = _asked(request, "id")
+        shown: TrialShown = await self._read(lambda view: view.trial(id))
+        if await self._grade(shown):
+            shown = await self._read(lambda view: view.trial(id))
+        return _json(shown)
+
     async def events(self, request: Request) -> Response:
         """The run's version, whenever it has grown."""
         return StreamingResponse(self._versions(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def follow(self) -> None:
-        """Take in what a run writes, until it has ended."""
+        """Take in what a run writes, until it has ended and its answers are graded; then, whether its journal is as it
+        was written."""
         while self.view is None or self.view.live:
             await asyncio.sleep(EVERY_S)
-            try:
+            with contextlib.suppress(TTSError):  # of a file that is being written; whoever asks for it is told
                 await self._look()
-            except TTSError:
-                continue  # of a file that is being written; whoever asks for it is told
-        self.ending = True
+        await self._grade(None)
+        if await asyncio.to_thread(self.view.check):
+            await self._tell()
+        self._ending = True
+        await self._tell()
+
+    async def close(self) -> None:
+        """End the process that grades, if there is one."""
+        for task in self._grading:
+            task.cancel()
+        await asyncio.gather(*self._grading, return_exceptions=True)
+        await self._grader.__aexit__(None, None, None)
+
+    async def _grade(self, trial: TrialShown | None) -> bool:
+        """Have the answers of a trial, or all that were decided on, graded. Returns whether verdicts were learnt within
+        `GRADING_S`; those that take longer are learnt when they come."""
+        pairs = await self._read(lambda view: view.ungraded(trial))
+        if not pairs:
+            return False
+        learning = asyncio.ensure_future(self._learn(pairs))
+        self._grading.add(learning)
+        learning.add_done_callback(self._grading.discard)
+        ended, _ = await asyncio.wait({learning}, timeout=GRADING_S if trial else None)
+        return bool(ended)
+
+    async def _learn(self, pairs: Sequence[Pair]) -> None:
+        found = await self._grader.verdicts(pairs)
+        await self._read(lambda view: view.learn(found))
+        await self._tell()
+
+    async def _tell(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
@@ -104,8 +148,7 @@ class Viewer:
             else:
                 grown = await asyncio.to_thread(self.view.refresh)
         if grown:
-            async with self._changed:
-                self._changed.notify_all()
+            await self._tell()
 
     async def _versions(self) -> AsyncIterator[str]:
         sent = -1
@@ -114,19 +157,14 @@ class Viewer:
             if version != sent:
                 sent = version
                 yield f'data: {{"version": {version}}}\n\n'
-            if self.ending:
+            if self._ending:
                 return
             async with self._changed:
                 await self._changed.wait()
 
     def _answering(self, answer: Callable[[View, Any], Any]) -> Callable[[Request], Awaitable[Response]]:
         async def answered(request: Request) -> Response:
-            def asked(name: str) -> str:
-                if name not in request.query_params:
-                    raise UnknownName(f"{request.url.path} needs ?{name}=", name=name)
-                return request.query_params[name]
-
-            return _json(await self._read(lambda view: answer(view, asked)))
+            return _json(await self._read(lambda view: answer(view, partial(_asked, request))))
 
         return answered
 
@@ -164,6 +202,12 @@ class _Guarded:
             await refusal(scope, receive, guarded)
             return
         await self._app(scope, receive, guarded)
+
+
+def _asked(request: Request, name: str) -> str:
+    if name not in request.query_params:
+        raise UnknownName(f"{request.url.path} needs ?{name}=", name=name)
+    return request.query_params[name]
 
 
 def _is_own(header: str, host: str) -> bool:

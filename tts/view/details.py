@@ -75,7 +75,7 @@ def shown_trial(seen: Seen) -> TrialShown:
     error = decided.error if decided else None
     return TrialShown(
         id=records.id,
-        problem=_problem(seen),
+        problem=shown_problem(seen.problem_id, seen.example),
         cell=seen.cell,
         strategy=seen.strategy,
         seed=seen.seed,
@@ -107,11 +107,11 @@ def _is_infra(error: Any) -> bool:
     return error is not None and error.type != "BudgetExhausted"
 
 
-def _problem(seen: Seen) -> ProblemShown:
-    if seen.example is None:
-        return ProblemShown(seen.problem_id)
-    turns = [turn_of(message) for message in seen.example.problem.messages]
-    return ProblemShown(seen.problem_id, turns, seen.example.reference)
+def shown_problem(id: str, example: Example | None) -> ProblemShown:
+    """A problem whole; of one that the folder does not hold, its id."""
+    if example is None:
+        return ProblemShown(id)
+    return ProblemShown(id, [turn_of(message) for message in example.problem.messages], example.reference)
 
 
 def turn_of(message: Any) -> dict[str, Any]:

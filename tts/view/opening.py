@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from tts.errors import InvalidParameter
 from tts.runs.folder import JOURNAL, PLAN
+from tts.tasks.verdict import Verdict
+from tts.view.grading import Pair
 from tts.view.run import RunView
-from tts.view.schema import Comparison, Grid, Overview, Text, TrialRow, TrialShown
+from tts.view.schema import Comparison, Grid, Overview, ProblemPage, Text, TrialRow, TrialShown
 
 
 class View(Protocol):
     """What the page is shown: of a run, or of a pool. Unknown names raise UnknownName.
 
     Attributes:
-        version: grows with every change. live: whether changes may come.
+        version: grows with every change. live: whether changes may come. path: of what is shown.
+
+    `ungraded`: problems and answers, of a trial or of all that are decided, on which there is no verdict although there
+    could be one; `learn` takes them in. `check`: whether the records were found not to be as they were written.
     """
 
     version: int
     live: bool
+    path: Path
 
     def refresh(self) -> bool: ...
+    def ungraded(self, trial: TrialShown | None = None) -> list[Pair]: ...
+    def check(self) -> bool: ...
+    def learn(self, verdicts: Mapping[Pair, Verdict]) -> None: ...
     def overview(self) -> Overview: ...
     def grid(self) -> Grid: ...
+    def problem(self, id: str) -> ProblemPage: ...
     def trials(self, problem: str, cell: str) -> list[TrialRow]: ...
     def trial(self, id: str) -> TrialShown: ...
     def text(self, id: str) -> Text: ...
@@ -35,12 +46,14 @@ def opened(path: Path) -> View | None:
 
     Raises: InvalidParameter for what is neither, or holds nothing to look at; as the reading of it does.
     """
+    if path.is_file() or str(path) == "example":
+        from tts.view.pool import PoolView  # pyarrow takes a while
+
+        return PoolView(path)
     if not path.exists():
         if path.suffix or not path.parent.is_dir():
             raise InvalidParameter(f"there is no {path}: name a run folder (--out of tts sweep) or a pool", name="path")
         return None
-    if not path.is_dir():
-        raise InvalidParameter(f"{path} is no run folder", path=str(path))
     if (path / JOURNAL).is_file():
         return RunView(path)
     if (path / PLAN).is_file():

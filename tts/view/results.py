@@ -9,7 +9,7 @@ from tts.reports.summary import summarise, warnings_of
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 from tts.view.comparison import compare, with_texts
-from tts.view.schema import CellRow, Comparison, Grid, ProblemRow, TrialRow
+from tts.view.schema import CellRow, CellTrials, Comparison, Grid, ProblemRow, TrialRow
 
 PREVIEW = 160  # characters of a prompt in the heat map
 
@@ -103,6 +103,12 @@ class Results:
         rows = [trial_row(outcome) for outcome in self._by_place.get(place, ())]
         rows += [TrialRow(id, seed_of_trial(id), state="open") for id in self._open.get(place, ())]
         return rows
+
+    def by_cell(self, problem: str) -> list[CellTrials]:
+        """The trials of a problem, by cell. Raises: UnknownName."""
+        self.check_problem(problem)
+        found = (CellTrials(cell, self.trials(problem, cell)) for cell in self.cells)
+        return [each for each in found if each.trials]
 
     def compare(self, a: str, b: str) -> Comparison:
         """Compare two cells. Raises: UnknownName."""

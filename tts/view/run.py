@@ -16,17 +16,18 @@ from tts.runs.folder import JOURNAL, check_files
 from tts.runs.foreign_runs import cell_recorded, searches_asked_for
 from tts.runs.kinds import command_of
 from tts.runs.plan import outcome_of
-from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples
+from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples, references_away
 from tts.tasks.example import Example
 from tts.tasks.file_limits import lines
 from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
-from tts.view.details import Seen, shown_trial
+from tts.view.details import Seen, shown_problem, shown_trial
+from tts.view.grading import Pair
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
 from tts.view.results import PREVIEW, Results, cell_of_trial, seed_of_trial
 from tts.view.retelling import retold
-from tts.view.schema import Comparison, Grid, Overview, ProblemRow, Spent, Text, TrialRow, TrialShown
+from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
 from tts.view.texts import text_of
 from tts.view.trial_records import read_trial
 
@@ -43,13 +44,13 @@ class RunView:
 
     def __init__(self, folder: Path) -> None:
         check_files(folder)
-        self.folder = folder
+        self.path = folder
         self.index = JournalIndex(folder / JOURNAL)
         self.version = 0
         self.live = False
         self.damage: JournalCorrupt | None = None
         self.examples: Mapping[str, Example] = {}
-        self.verdicts: dict[tuple[str, str | None], Verdict] = {}
+        self.verdicts: dict[Pair, Verdict] = {}
         self._decided: dict[int, Decided] = {}  # by line
         self._lost = Cost()
         self._losses = self._generation = 0
@@ -59,8 +60,8 @@ class RunView:
     def refresh(self) -> bool:
         """Take in what was written since. Returns whether anything was. Raises: RunError, BadProblem."""
         before = self.live, self._files
-        self.live = is_written(self.folder / JOURNAL)
-        self._files = [_stamp(self.folder / name) for name in (PROBLEMS, OUTCOMES)]
+        self.live = is_written(self.path / JOURNAL)
+        self._files = [_stamp(self.path / name) for name in (PROBLEMS, OUTCOMES)]
         grown = self.index.read_on()
         if not grown and before == (self.live, self._files):
             return False
@@ -72,11 +73,11 @@ class RunView:
         return True
 
     def _read_files(self) -> None:
-        if (self.folder / PROBLEMS).is_file():
-            task = read_examples(self.folder)
+        if (self.path / PROBLEMS).is_file():
+            task = read_examples(self.path)
             self.examples = {example.problem.id: example for example in task.examples}
-        if (self.folder / OUTCOMES).is_file():
-            with (self.folder / OUTCOMES).open("rb") as file:
+        if (self.path / OUTCOMES).is_file():
+            with (self.path / OUTCOMES).open("rb") as file:
                 for line in lines(file):
                     graded = msgspec.json.decode(line, type=_Graded)
                     if graded.error is None:
@@ -108,6 +109,34 @@ class RunView:
         labels = dict.fromkeys(cell.rpartition("#")[0] for cell in index.cells)
         self.results = Results(outcomes, self.open_trials, problems, labels)
 
+    def ungraded(self, trial: TrialShown | None = None) -> list[Pair]:
+        """Problems and answers, of a trial's candidates or of all trials that are decided, without a verdict, although
+        the folder has what it takes to grade them."""
+        if self.live or not self.examples or references_away(self.path):
+            return []
+        if trial is not None:
+            asked = [(trial.problem.id, candidate.answer) for candidate in trial.candidates]
+            wanted = [pair for pair in asked if pair[1] is not None]
+        else:
+            found = (self._decided[line] for line in self.index.decided.values() if line in self._decided)
+            wanted = [(d.problem_id, d.answer) for d in found if d.error is None or d.error.type == "BudgetExhausted"]
+        return [pair for pair in dict.fromkeys(wanted) if pair not in self.verdicts and pair[0] in self.examples]
+
+    def check(self) -> bool:
+        """Compare every line with its checksum: a journal that was changed is shown, and said to be."""
+        self.damage = self.index.damage()
+        if self.damage is None:
+            return False
+        self.version += 1
+        return True
+
+    def learn(self, verdicts: Mapping[Pair, Verdict]) -> None:
+        """Take in verdicts."""
+        self.verdicts.update(verdicts)
+        if any((decided.problem_id, decided.answer) in verdicts for decided in self._decided.values()):
+            self._compute()
+            self.version += 1
+
     def _verdict(self, decided: Decided) -> Verdict:
         return self.verdicts.get((decided.problem_id, decided.answer), Verdict())
 
@@ -117,9 +146,9 @@ class RunView:
         paid = Cost.sum([decided.paid for decided in self._decided.values()]) + self._lost + self._unfinished()
         config, planned = self._config()
         return Overview(
-            title=f"{config.model} on {config.problems}" if config else self.folder.name,
-            kind=command_of(self.folder) or "run",
-            path=str(self.folder),
+            title=f"{config.model} on {config.problems}" if config else self.path.name,
+            kind=command_of(self.path) or "run",
+            path=str(self.path),
             live=self.live,
             version=self.version,
             problems=len(self.results.problems),
@@ -133,6 +162,9 @@ class RunView:
 
     def grid(self) -> Grid:
         return self.results.grid()
+
+    def problem(self, id: str) -> ProblemPage:
+        return ProblemPage(shown_problem(id, self.examples.get(id)), self.results.by_cell(id))
 
     def trials(self, problem: str, cell: str) -> list[TrialRow]:
         return self.results.trials(problem, cell)

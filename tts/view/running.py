@@ -39,3 +39,4 @@ async def live(path: Path, host: str, port: int, *, browser: bool) -> None:
         finally:
             following.cancel()
             await asyncio.wait({following})
+            await viewer.close()

@@ -106,6 +106,20 @@ class ProblemShown(msgspec.Struct, frozen=True):
     reference: str | None = None
 
 
+class CellTrials(msgspec.Struct, frozen=True):
+    """The trials of one cell on a problem."""
+
+    cell: str
+    trials: Sequence[TrialRow]
+
+
+class ProblemPage(msgspec.Struct, frozen=True):
+    """`/api/problem`: a problem whole, and all trials of it."""
+
+    problem: ProblemShown
+    cells: Sequence[CellTrials]
+
+
 class Vote(msgspec.Struct, frozen=True):
     """A class of equal answers: `count` candidates, `weight` the sum of their scores."""
 

@@ -16,7 +16,6 @@ from tts.pools.pool import UNKNOWN, Group, Pool, Sample
 from tts.tasks.verdict import Verdict
 from tts.view.comparison import compare, with_texts
 from tts.view.grading import Pair
-from tts.view.reasons import votes_of
 from tts.view.schema import (
     BillLine,
     CandidateShown,
@@ -33,6 +32,7 @@ from tts.view.schema import (
     TrialRow,
     TrialShown,
 )
+from tts.view.trials.reasons import votes_of
 
 PREVIEW, PROMPT_PREVIEW = 200, 160  # characters
 _NOTHING_SELECTED = "A pool holds samples that were recorded: nothing was selected among them."

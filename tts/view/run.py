@@ -21,15 +21,15 @@ from tts.tasks.example import Example
 from tts.tasks.file_limits import lines
 from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
-from tts.view.details import Seen, shown_problem, shown_trial
 from tts.view.grading import Pair
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
 from tts.view.results import PREVIEW, Results, cell_of_trial, seed_of_trial
-from tts.view.retelling import retold
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
-from tts.view.texts import text_of
-from tts.view.trial_records import read_trial
+from tts.view.trials.details import Seen, shown_problem, shown_trial
+from tts.view.trials.records import read_trial
+from tts.view.trials.retelling import retold
+from tts.view.trials.texts import text_of
 
 
 class RunView:

@@ -9,8 +9,8 @@ import msgspec
 
 from tts.core.actions import Call, Generate, Returned, Scored, StepSession, Verify, Work
 from tts.messages import Message
-from tts.view.details import Seen, turn_of
 from tts.view.schema import Text
+from tts.view.trials.details import Seen, turn_of
 
 
 def text_of(seen: Seen, id: str) -> Text | None:

@@ -29,7 +29,7 @@ from tts.runs.config import RunConfig
 from tts.runs.foreign_runs import cell_recorded
 from tts.runs.plan import own_limits
 from tts.types import Problem, StrategySpec
-from tts.view.trial_records import TrialRecords
+from tts.view.trials.records import TrialRecords
 
 
 @dataclass(frozen=True)

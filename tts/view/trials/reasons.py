@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tts.plugins.names import built_in, strategy
 from tts.view.schema import CandidateShown, Verification, Vote
-from tts.view.trial_records import TrialRecords
+from tts.view.trials.records import TrialRecords
 
 _UNENDED = {
     "cancelled": "it was cancelled before it ended",

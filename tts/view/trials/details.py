@@ -29,10 +29,10 @@ from tts.selectors import value_of
 from tts.tasks.example import Example
 from tts.tasks.verdict import Verdict
 from tts.types import Candidate, Completion, Cost, Problem
-from tts.view.reasons import because, reasons, votes_of
-from tts.view.retelling import Retold
 from tts.view.schema import BillLine, CandidateShown, ProblemShown, TrialShown, Verification
-from tts.view.trial_records import Recorded, TrialRecords
+from tts.view.trials.reasons import because, reasons, votes_of
+from tts.view.trials.records import Recorded, TrialRecords
+from tts.view.trials.retelling import Retold
 
 PREVIEW = 200  # characters of a candidate's text in the list
 _FREE = ("Woke", "Recalled", "Added", "Counted")  # ends of actions that no one pays for, nor looks at

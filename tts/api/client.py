@@ -4,7 +4,7 @@
         solved = await client.solve("What is 17 + 25?", "majority_vote:n=8", budget="tokens=2k")
 
 Every call is a trial under one scheduler, whose ledger is the client's budget and whose window is its concurrency.
-Requests leave in the order in which they were asked for, whatever call they belong to.
+Requests leave in the order in which they were asked for, whatever call they belong to; of several callers in turn.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class Client:
         Args:
             best: number of answers in `Solved.ranked`, the strategy's choice first, where it has as many candidates.
             observer: hears of the call.
-            caller: who asks, for the journal.
+            caller: who asks. Callers get the window of requests in flight in turn, so that none waits for another's
+                queue; within one's own the earliest deadline comes first, then the order of arrival.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -336,7 +337,7 @@ class _Desk:
         self._check_running()
         strategy = resolve(spec.name)
         id = self._free(cell.id, problem)
-        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id, best)
+        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id, best, caller)
         if self._journal is not None:
             asked = Asked(
                 planned.id, time.time(), problem, models[SOLVER], self.model, str(spec), str(share), seed, caller

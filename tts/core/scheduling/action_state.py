@@ -8,6 +8,7 @@ from collections.abc import Container, Sequence
 from typing import Generic, Literal, TypeGuard, TypeVar
 
 from tts.core.actions import Generate, Progressed, Verify, Work
+from tts.core.scheduling.turns import Turns
 from tts.types import Completion, Usage
 
 # ranked: its allocator has not granted it. queued: it waits for room under the run's ledger and in the window.
@@ -44,6 +45,9 @@ class ActionState(Generic[W]):
 class ActionTable:
     """The actions of a run that have not ended.
 
+    Args:
+        queue: of several callers; None: in the order of arrival.
+
     Attributes:
         asked: by id, those that need a grant, wherever they are.
         queue: those of them that are queued, the next to leave first.
@@ -54,9 +58,11 @@ class ActionTable:
 
     __slots__ = ("asked", "free", "hedged", "in_flight", "queue")
 
-    def __init__(self) -> None:
+    def __init__(self, queue: Turns[ActionState[Ask]] | None = None) -> None:
         self.asked: dict[str, ActionState[Ask]] = {}
-        self.queue: OrderedDict[str, ActionState[Ask]] = OrderedDict()
+        self.queue: OrderedDict[str, ActionState[Ask]] | Turns[ActionState[Ask]] = (
+            OrderedDict() if queue is None else queue
+        )
         self.in_flight: dict[str, ActionState[Ask]] = {}
         self.free: dict[str, ActionState[Work]] = {}
         self.hedged: dict[str, ActionState[Ask]] = {}

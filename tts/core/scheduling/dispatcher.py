@@ -40,6 +40,7 @@ from tts.core.scheduling.action_state import HEDGE, ActionState, ActionTable, As
 from tts.core.scheduling.races import has_slots
 from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Step
+from tts.core.scheduling.turns import Turns
 from tts.core.trials.endings import WITHDRAWN
 from tts.errors import InvalidParameter, TTSError, UnknownCost
 from tts.types import Cost, ErrorInfo, Usage
@@ -61,6 +62,7 @@ class Dispatcher(ABC):
         reuse: the samples that trials share.
         shared_budgets: cell -> the budget that its trials share.
         patience_s: time that the run goes on while no server answers.
+        turns: the queue, where several callers take turns.
 
     Attributes:
         ledger: the run's.
@@ -80,6 +82,7 @@ class Dispatcher(ABC):
         reuse: SampleReuse,
         shared_budgets: Mapping[str, SharedBudget],
         patience_s: float,
+        turns: Turns[ActionState[Ask]] | None = None,
     ) -> None:
         if window < 1:
             raise InvalidParameter(f"window must be at least 1, but got {window}", window=window)
@@ -94,7 +97,8 @@ class Dispatcher(ABC):
         self._window = window
         self._reuse = reuse
         self._shared_budgets = shared_budgets
-        self._actions = ActionTable()
+        self._turns = turns
+        self._actions = ActionTable(turns)
         self._inbox: deque[Event] = deque()
         self._step = Step()
         self._restored: set[str] = set()  # trials that were open when an earlier session of the run stopped
@@ -360,6 +364,8 @@ class Dispatcher(ABC):
             if refusal is not None:
                 self._end_unsent(state, ErrorInfo.of(refusal))
                 continue
+            if self._turns is not None:
+                self._turns.charge(action.id, upper_bound.tokens)
             self._actions.grant(state)
             self.outages.left(action.id)
             self._step.records.append(Granted(action.id, digest(action), upper_bound, action.share))

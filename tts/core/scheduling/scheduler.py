@@ -31,6 +31,7 @@ from tts.core.scheduling.races import races_shuffled
 from tts.core.scheduling.resume import Resume
 from tts.core.scheduling.sample_reuse import SampleReuse
 from tts.core.scheduling.steps import Planned, Step, decided_of
+from tts.core.scheduling.turns import Turns
 from tts.core.trials.coroutines import ForeignCode
 from tts.core.trials.trial import Trial
 from tts.errors import BudgetExhausted, TTSError
@@ -64,7 +65,7 @@ class Scheduler(Dispatcher):
         shuffle_races: whether the samples of a race leave in a random order (a function of their ids). The first sent
             has a head start, of microseconds or of a place in a queue: where lengths are equal it would decide.
         serves: whether trials come one by one (`open`), until the scheduler drains. Each is alone: it shares no
-            samples and no memory, so that no call's answer or bill depends on other calls.
+            samples and no memory, so that no call's answer or bill depends on other calls. Their callers take turns.
         patience_s: time that the run goes on while no server answers.
         unsafe_execute: whether programs that a model wrote may be executed, without a sandbox.
 
@@ -102,6 +103,7 @@ class Scheduler(Dispatcher):
             reuse=reuse,
             shared_budgets=shared_budgets or {},
             patience_s=patience_s,
+            turns=Turns() if serves else None,
         )
         self.foreign = ForeignCode()
         for shared in self._shared_budgets.values():
@@ -256,6 +258,8 @@ class Scheduler(Dispatcher):
             if not trial.broken_off:
                 self._report(trial.result, Cost.sum(opened.paid), standing)
             self._memory.close(trial.id)
+            if self._turns is not None:
+                self._turns.end(trial.id)
             self._agenda.closed(trial.problem.id)
 
     def _report(self, result: Result, paid: Cost, standing: Standing | None = None) -> None:
@@ -321,6 +325,9 @@ class Scheduler(Dispatcher):
             unsafe_execute=self._unsafe_execute,
             best=planned.best,
         )
+        if self._turns is not None:
+            seconds = planned.share.seconds
+            self._turns.begin(trial.id, planned.caller, None if seconds is None else self.now + seconds)
         if shared is not None:
             shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))
         opened = self._open[planned.id] = _Open(trial, shared)

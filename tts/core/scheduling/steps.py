@@ -22,6 +22,7 @@ class Planned(Value, frozen=True):
         models: as `Scheduler`'s; None is the scheduler's.
         seeded: cell in whose name seeds are made; "" is this one.
         best: number of candidates that are asked for, the strategy's choice first.
+        caller: who asks, of a scheduler that serves: its callers get the window in turn.
     """
 
     cell: str
@@ -34,6 +35,7 @@ class Planned(Value, frozen=True):
     models: Mapping[str, Sampling] | None = None
     seeded: str = ""
     best: int = 1
+    caller: str = ""
 
     @property
     def id(self) -> str:

@@ -61,6 +61,8 @@ def _on_a_server(asked: Asked, urls: Any) -> Cells:
 def _swept(asked: Asked, server: Mapping[str, Any]) -> Cells:
     result = tts.sweep(asked.source, list(asked.strategies), seeds=1, **asked.options, **server)
     cells: dict[str, list[Outcome]] = defaultdict(list)
+    if failed := [outcome.error for outcome in result.outcomes if outcome.error]:
+        sys.exit(f"{len(failed)} of {len(result.outcomes)} trials of {asked.source} failed, such as: {failed[0]}")
     for outcome in result.outcomes:
         cells[f"{outcome.strategy}:{outcome.params}"].append(outcome)
     for name, found in cells.items():

@@ -231,6 +231,34 @@ def test_whatever_a_server_does_not_know_is_all_that_is_left_out(
     assert refusals.of(request, whole) == attempt._refused
 
 
+@given(
+    refused=st.lists(st.sampled_from(("top_p", "top_k", "min_p", "repetition_penalty")), min_size=1, unique=True),
+    order=st.permutations(range(6)),
+    together=st.booleans(),
+)
+def test_a_refusal_that_arrives_after_others_have_found_out_the_same_fails_no_request(
+    refused: list[str], order: list[int], together: bool
+) -> None:
+    """Requests leave side by side, and their replies come in any order: one that left in the old form goes again."""
+    refusals = Refusals()
+    left = {}
+    for i in order:
+        request = ask(str(i), SAMPLING)
+        attempt = Attempt(request, body_of(request, "m", "chat", Capabilities()), refusals, Place(("http://h/v1",)))
+        left[i] = attempt, attempt.body()
+    for i in sorted(left):
+        attempt, body = left[i]
+        for _ in range(len(refused) + 1):
+            named = [name for name in refused if name in body]
+            if not named:
+                break
+            said = {"error": {"message": f"this server does not know {', '.join(named if together else named[:1])}"}}
+            assert attempt.changes_after(error_of(400, {}, json.dumps(said).encode(), "http://h/v1", "m"))
+            body = attempt.body()
+        assert not set(refused) & set(body)
+        attempt.answered()
+
+
 def test_what_a_verification_goes_without_is_recorded_and_said_as_well() -> None:
     said = refusal("Unknown parameter: 'logprobs'", param="logprobs")
     with serving(unless(lambda body: "logprobs" in body, said)) as server:

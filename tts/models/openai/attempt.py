@@ -36,9 +36,8 @@ class Attempt:
     def body(self) -> dict[str, Any]:
         """The body to send now, without parameters that the endpoint is known to refuse or has refused in this
         request."""
-        self._without = self._refused | self._refusals.of(self._request, self._body)
-        left_out = self._without | self._nan
-        return without(self._body, left_out) if left_out else dict(self._body)
+        self._without = self._refused | self._known()
+        return self._sent()
 
     def losses(self) -> tuple[str, ...]:
         """Names of the parameters left out whose absence changes the request's meaning."""
@@ -53,7 +52,7 @@ class Attempt:
     def changes_after(self, error: EndpointError) -> bool:
         """Whether the request has another form to try after this error, which becomes the current one."""
         if isinstance(error, ServerFailed):
-            if not is_nan_refusal(error) or error.facts.get("tokens") or "logprobs" not in self.body():
+            if not is_nan_refusal(error) or error.facts.get("tokens") or "logprobs" not in self._sent():
                 return False
             self._nan |= {"logprobs"}
             return True
@@ -63,9 +62,18 @@ class Attempt:
             return False
         if not isinstance(error, RequestRejected | Unauthorized):
             return False
-        name = refused_parameter(error.facts["said"], error.facts.get("param"), may_be_left_out(self.body()))
-        self._refused |= {name} if name else set()
-        return name is not None
+        name = refused_parameter(error.facts["said"], error.facts.get("param"), may_be_left_out(self._sent()))
+        found = self._known() | ({name} if name else set())  # other requests may have found them while this one was out
+        self._refused |= found
+        return not found <= self._without
+
+    def _known(self) -> frozenset[str]:
+        return self._refusals.of(self._request, self._body)
+
+    def _sent(self) -> dict[str, Any]:
+        """The body as it was sent last."""
+        left_out = self._without | self._nan
+        return without(self._body, left_out) if left_out else dict(self._body)
 
     def _moves(self, error: EndpointError) -> bool:
         if self._bases:

@@ -78,13 +78,15 @@ def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> N
     from tts.serve.calls import Call
     from tts.serve.catalogue import Chosen
     from tts.serve.keys import ANYBODY
+    from tts.serve.metrics import Counts
     from tts.serve.protocol.fields import Asked
+    from tts.serve.waiting import Waiting
     from tts.types import Message, Sampling
 
     def heard(*pieces: tuple[str, int]) -> Call:
         hold = asyncio.run(Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id"))
         asked = Asked((Message("user", "?"),), None, {}, stream=True)
-        call = Call(asked, Chosen("single", Limits()), Sampling(), hold)
+        call = Call(asked, Chosen("single", Limits()), Sampling(), hold, Waiting().enter("-"), Counts())
         for text, offset in pieces:
             call.heard(Progressed("c/p/1", 0.0, text, offset, 1))
         return call

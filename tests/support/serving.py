@@ -17,6 +17,7 @@ from tts.serve.app import Service
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import ANYBODY, Key
 from tts.serve.protocol.fields import Wanted
+from tts.serve.waiting import MOST_WAITING
 
 SHORT = tts.Sampling(max_tokens=40)
 CHAT = "/v1/chat/completions"
@@ -102,6 +103,7 @@ async def served(
     state: Path | None = None,
     forward_unknown: bool = False,
     sampling: tts.Sampling = SHORT,
+    most_waiting: int = MOST_WAITING,
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve a function as the model, or the server of `options`."""
@@ -110,7 +112,7 @@ async def served(
     given = options if "base_url" in options else {"model": model or Model(), **options}
     async with tts.Client(sampling=sampling, **given) as client:
         catalogue = Catalogue(client.model, Wanted(strategy, budget), aliases)
-        service = Service(client, catalogue, found, accounts, sampling, forward_unknown)
+        service = Service(client, catalogue, found, accounts, sampling, forward_unknown, most_waiting)
         opened = Served(service, client, accounts)
         async with opened.http:
             yield opened

@@ -246,6 +246,16 @@ class Client:
         """The rest of `run_budget`; requests in flight count at their upper bounds."""
         return self._ledger().left()
 
+    @property
+    def in_flight(self) -> int:
+        """The number of requests to models that are under way, of all calls."""
+        return self._opened().scheduler.in_flight
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests to models that wait for their turn, of all calls."""
+        return self._opened().scheduler.waiting
+
     def _ledger(self) -> Ledger:
         return self._books or self._opened().scheduler.ledger
 

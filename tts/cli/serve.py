@@ -45,6 +45,9 @@ def serve(
     journal_hours: Annotated[
         float, typer.Option("--journal-hours", help="Age in hours from which on the journal goes on in a new folder.")
     ] = 24.0,
+    max_queued: Annotated[
+        int, typer.Option("--max-queued", help="Requests of a key that may wait; further ones are refused (429).")
+    ] = 256,
     forward_unknown: Annotated[
         bool, typer.Option("--forward-unknown", help="Unknown fields go to the model's server; else they are refused.")
     ] = False,
@@ -68,7 +71,7 @@ def serve(
         raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
     settings = Settings(
         host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, journal, journal_mb,
-        journal_hours, forward_unknown, drain_s, tls_cert, tls_key,
+        journal_hours, max_queued, forward_unknown, drain_s, tls_cert, tls_key,
     )  # fmt: skip
     log_to_standard_error()
     run_on_loop(live(settings, arguments_of(options)))

@@ -20,10 +20,11 @@ from tts.serve.calls import Call, unless_gone
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import Key, key_of
 from tts.serve.logs import Noted, RequestIds
-from tts.serve.metrics import Ended
+from tts.serve.metrics import Counts, load_lines
 from tts.serve.protocol.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
 from tts.serve.protocol.replies import DONE, Answers, comment, content_of, event
+from tts.serve.waiting import MOST_WAITING, Waiting
 from tts.types import Sampling
 
 MOST_BODY = 8 * 2**20  # bytes: some two million tokens of text
@@ -35,7 +36,8 @@ class Service:
 
     Args:
         client: open. catalogue: the names that can be asked. sampling: where a request says nothing.
-        keys: those who may ask. accounts: theirs. forward_unknown: as `asked_of`.
+        keys: those who may ask. accounts: theirs. forward_unknown: as `asked_of`. most_waiting: chats of a key that
+            may wait for their first sample.
 
     Attributes:
         draining: whether no request begins any more.
@@ -49,6 +51,7 @@ class Service:
         accounts: Bookkeeping,
         sampling: Sampling = Sampling(),
         forward_unknown: bool = False,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self.client = client
         self.catalogue = catalogue
@@ -58,7 +61,8 @@ class Service:
         self._sampling = sampling
         self._forward_unknown = forward_unknown
         self._since_s = int(time.time())
-        self._ended = Ended()
+        self._counts = Counts()
+        self._waiting = Waiting(most_waiting, self._counts)
 
     def app(self) -> RequestIds:
         """The application, for an ASGI server."""
@@ -73,7 +77,7 @@ class Service:
         handlers: dict[Any, Any] = {
             404: _no_page, 405: _no_method, Refusal: _refused, TTSError: _failed, Exception: _crashed,
         }  # fmt: skip
-        return RequestIds(Starlette(routes=routes, exception_handlers=handlers), self._ended)
+        return RequestIds(Starlette(routes=routes, exception_handlers=handlers), self._counts)
 
     async def health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -81,7 +85,8 @@ class Service:
     async def ready(self, request: Request) -> Response:
         if self.draining:
             return JSONResponse({"status": "draining"}, 503)
-        return JSONResponse({"status": "ready", "model": self.catalogue.model})
+        load = {"waiting": len(self._waiting), "overloaded": self._waiting.overloaded}
+        return JSONResponse({"status": "ready", "model": self.catalogue.model, **load})
 
     async def metrics(self, request: Request) -> Response:
         self._key(request)
@@ -108,8 +113,13 @@ class Service:
         sampling = sampling_of(self._sampling, asked.sampling)
         noted: Noted = request.state.noted
         noted.say(key=key.name, model=asked.model, strategy=chosen.strategy, stream=asked.stream)
-        call = Call(asked, chosen, sampling, await self._accounts.begin(key, chosen.limits, noted.id))
-        noted.call = call
+        place = self._waiting.enter(key.name)
+        try:
+            hold = await self._accounts.begin(key, chosen.limits, noted.id)
+        except BaseException:
+            place.leave(begins=False)
+            raise
+        noted.call = call = Call(asked, chosen, sampling, hold, place, self._counts)
         answers = Answers(noted.id, asked.model or self.catalogue.model, int(time.time()))
         if asked.stream:
             return Streamed(self.client, call, answers, asked)
@@ -121,7 +131,8 @@ class Service:
 
     def own_metrics(self) -> list[str]:
         """The lines of metrics that are of this process alone."""
-        return [*self._ended.lines()]
+        load = load_lines(len(self._waiting), self.client.waiting, self.client.in_flight)
+        return [*self._counts.lines(), *load]
 
     def _key(self, request: Request) -> Key:
         key = key_of(request.headers.get("authorization"), self._keys)
@@ -188,6 +199,7 @@ class Streamed(Response):
                     502, "the model's server failed half-way, and then said something else", code="broken_stream"
                 )
         except Refusal as refusal:
+            call.refusal = refusal
             yield event(refusal.body)
             yield DONE
             return
@@ -224,28 +236,33 @@ def _of_headers(request: Request) -> Wanted:
     return Wanted(wanted.strategy, wanted.budget, seconds_of(deadline, "X-TTS-Deadline-S"))
 
 
-def _response(refusal: Refusal) -> Response:
+def _response(request: Request, refusal: Refusal) -> Response:
+    request.state.noted.refusal = refusal
     return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
 
 async def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
-    return _response(refusal)
+    return _response(request, refusal)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, TTSError)
-    return _response(refusal_of(error))
+    return _response(request, refusal_of(error))
 
 
 async def _crashed(request: Request, error: Exception) -> Response:
-    return _response(Refusal(500, "the server failed: its log has the reason", code="internal_error"))
+    return _response(request, Refusal(500, "the server failed: its log has the reason", code="internal_error"))
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
     known = "POST /v1/chat/completions, GET /v1/models, /health, /ready and /metrics"
-    return _response(Refusal(404, f"there is no {request.url.path}: this server has {known}", code="unknown_url"))
+    return _response(
+        request, Refusal(404, f"there is no {request.url.path}: this server has {known}", code="unknown_url")
+    )
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    return _response(Refusal(405, f"{request.url.path} is not for {request.method}", code="method_not_allowed"))
+    return _response(
+        request, Refusal(405, f"{request.url.path} is not for {request.method}", code="method_not_allowed")
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -17,9 +18,11 @@ from tts.plugins.given import Named
 from tts.serve.accounts import Hold
 from tts.serve.catalogue import Chosen
 from tts.serve.live import single
+from tts.serve.metrics import Counts
 from tts.serve.protocol.fields import Asked
 from tts.serve.protocol.refusals import Refusal, refusal_of
-from tts.types import Cost, Sampling
+from tts.serve.waiting import Place
+from tts.types import Cost, Sampling, Usage
 
 SINGLE = "single"
 Receive = Callable[[], Awaitable[Any]]
@@ -33,9 +36,13 @@ class Call:
         broken: whether text that came is no longer that of the answer, because a server failed half-way.
         changed: set whenever there is something to tell.
         cost: what it has cost; None until that is known.
+        refusal: why there was no answer, where that was said in a stream.
     """
 
-    def __init__(self, asked: Asked, chosen: Chosen, sampling: Sampling, hold: Hold) -> None:
+    def __init__(
+        self, asked: Asked, chosen: Chosen, sampling: Sampling, hold: Hold, place: Place, counts: Counts
+    ) -> None:
+        self.refusal: Refusal | None = None
         self.chosen = chosen
         self.text = ""
         self.broken = False
@@ -44,6 +51,10 @@ class Call:
         self._asked = asked
         self._sampling = sampling
         self._hold = hold
+        self._place = place
+        self._counts = counts
+        self._helps: set[str] = set()  # ids of requests that help to decide
+        self._used: Counter[str] = Counter()  # tokens
         self._opened = False
         self._samples = self._failed = self._scores = self._tokens = 0
         self._began_s = time.monotonic()
@@ -82,6 +93,7 @@ class Call:
 
     def close(self) -> None:
         """Give the hold back where the call has come to nothing: called once nothing of it runs any more."""
+        self._place.leave(begins=False)
         if not self._opened:
             self.paid(Cost())
 
@@ -94,9 +106,11 @@ class Call:
         elif isinstance(event, Finished):
             self._samples += 1
             self._tokens += event.completion.usage.completion_tokens
+            self._use("verification" if event.id in self._helps else "answers", event.usage)
         elif isinstance(event, Scored):
             self._scores += 1
             self._tokens += event.usage.completion_tokens
+            self._use("verification", event.usage)
         elif isinstance(event, Failed):
             self._failed += 1
         else:
@@ -104,13 +118,17 @@ class Call:
         self.changed.set()
 
     def began(self, action: Generate | Verify) -> None:
-        pass
+        self._place.leave(begins=True)
+        if isinstance(action, Generate) and action.helps:
+            self._helps.add(action.id)
 
     def decided(self, result: Result) -> None:
         pass
 
     def paid(self, cost: Cost) -> None:
         self.cost = cost
+        generated = self._used["answers"] + self._used["verification"]
+        self._counts.used({**self._used, "unused": max(0, cost.tokens - generated)})
         self._hold.settle(cost)
 
     @property
@@ -122,6 +140,10 @@ class Call:
     @property
     def seconds(self) -> float:
         return time.monotonic() - self._began_s
+
+    def _use(self, use: str, usage: Usage) -> None:
+        self._used[use] += usage.completion_tokens
+        self._used["prompt"] += usage.prompt_tokens
 
     def _grow(self, piece: Progressed) -> None:
         """Add a piece of the text. A try that is repeated begins anew: as long as it says the same, nothing is lost."""

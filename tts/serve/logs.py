@@ -12,7 +12,8 @@ import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tts.serve.metrics import Ended
+from tts.serve.metrics import Counts
+from tts.serve.protocol.refusals import Refusal
 
 if TYPE_CHECKING:
     from tts.serve.calls import Call
@@ -28,7 +29,13 @@ class Noted:
     def __init__(self, id: str) -> None:
         self.id = id
         self.call: Call | None = None
+        self.refusal: Refusal | None = None
         self._said: dict[str, Any] = {}
+
+    @property
+    def refused(self) -> Refusal | None:
+        """Why there was no answer: also where a stream has ended with that."""
+        return self.refusal or (None if self.call is None else self.call.refusal)
 
     def say(self, **fields: Any) -> None:
         self._said |= fields
@@ -43,9 +50,9 @@ class Noted:
 class RequestIds:
     """Gives every request an id, its client's own (`x-request-id`) if that is one; logs its end, and counts it."""
 
-    def __init__(self, app: ASGIApp, ended: Ended) -> None:
+    def __init__(self, app: ASGIApp, counts: Counts) -> None:
         self._app = app
-        self._ended = ended
+        self._counts = counts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -71,5 +78,8 @@ class RequestIds:
             level = logging.DEBUG if scope["path"] in OFTEN_ASKED else logging.INFO
             seconds = time.monotonic() - began_s
             if noted.call is not None:
-                self._ended.add(status, seconds)
+                self._counts.ended(status, seconds)
+            if (refusal := noted.refused) is not None:
+                self._counts.refused(refusal.reason)
+                noted.say(refused=refusal.reason)
             LOG.log(level, "%s", noted.line(scope["path"], status, seconds))

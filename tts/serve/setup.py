@@ -15,6 +15,7 @@ from tts.serve.app import Service
 from tts.serve.catalogue import Catalogue, read_aliases
 from tts.serve.keys import Key, read_keys
 from tts.serve.protocol.fields import Wanted
+from tts.serve.waiting import MOST_WAITING
 from tts.types import Sampling, Value
 
 
@@ -33,6 +34,7 @@ class Settings(Value, frozen=True):
     journal: Path | None = None
     journal_mb: float = FOLDER_MB
     journal_hours: float = FOLDER_HOURS
+    max_queued: int = MOST_WAITING
     forward_unknown: bool = False
     drain_s: float = 30.0
     tls_cert: Path | None = None
@@ -60,6 +62,8 @@ class Setup(Value, frozen=True):
             raise InvalidParameter(
                 f"deadline_s must be above 0 seconds, but got {settings.deadline_s}", name="deadline_s"
             )
+        if settings.max_queued < 1:
+            raise InvalidParameter(f"max_queued must be at least 1, but got {settings.max_queued}", name="max_queued")
         as_spec(settings.strategy, None)
         check_bounded(keys, as_limits(settings.budget))
         sampling = as_sampling(options.get("sampling"), {})
@@ -83,4 +87,6 @@ class Setup(Value, frozen=True):
         settings = self.settings
         default = Wanted(settings.strategy, settings.budget, settings.deadline_s)
         catalogue = Catalogue(client.model, default, self.aliases)
-        return Service(client, catalogue, self.keys, accounts, self.sampling, settings.forward_unknown)
+        return Service(
+            client, catalogue, self.keys, accounts, self.sampling, settings.forward_unknown, settings.max_queued
+        )

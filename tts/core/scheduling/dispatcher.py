@@ -112,6 +112,11 @@ class Dispatcher(ABC):
         return len(self._actions.in_flight)
 
     @property
+    def waiting(self) -> int:
+        """The number of requests that wait for their turn."""
+        return len(self._actions.queue)
+
+    @property
     def is_full(self) -> bool:
         """Whether the window is full of requests in flight."""
         return len(self._actions.in_flight) >= self._window

@@ -55,6 +55,11 @@ class Refusal(Exception):
         return {name: getattr(self, name) for name in ("status", "message", "code", "param", "again_s")}
 
     @property
+    def reason(self) -> str:
+        """For counting: the code, or the status."""
+        return self.code or str(self.status)
+
+    @property
     def body(self) -> dict[str, Any]:
         kind = _KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}

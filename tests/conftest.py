@@ -40,7 +40,8 @@ LONGEST = ["cli/test_main", "planning/test_plan", "api/test_sweep", "planning/te
 # `make test-system` begins with them, and in its other process with those that take longest.
 OF_THE_RAY_CLUSTER = ["clusters/ray/test_cluster", "clusters/ray/test_hedges", "clusters/ray/test_serving",
                       "clusters/ray/test_what_strategies_say", "clusters/test_clusters",
-                      "clusters/virtual/test_replay_processes", "system/test_chaos"]  # fmt: skip
+                      "clusters/virtual/test_replay_processes", "serve/replicas/test_deployment",
+                      "system/test_chaos"]  # fmt: skip
 LONGEST_OF_SYSTEM = ["clusters/ray/test_own_ray", "clusters/ray/test_job", "system/test_docs", "system/test_resume",
                      "system/test_kills", "clusters/ray/test_metrics", "system/test_packaging",
                      "models/test_budget_law", "workers/test_killable_processes", "cli/test_main",

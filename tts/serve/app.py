@@ -19,7 +19,7 @@ from tts.serve.accounts import Bookkeeping
 from tts.serve.calls import Call, unless_gone
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import Key, key_of
-from tts.serve.logs import Noted, RequestIds
+from tts.serve.logs import GONE, Noted, RequestIds
 from tts.serve.metrics import Counts, load_lines
 from tts.serve.protocol.fields import Asked, Wanted, asked_of, sampling_of, seconds_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
@@ -28,7 +28,6 @@ from tts.serve.waiting import MOST_WAITING, Waiting
 from tts.types import Sampling
 
 MOST_BODY = 8 * 2**20  # bytes: some two million tokens of text
-GONE = 499  # the status of a request whose client went away: nobody hears it, the log has it
 
 
 class Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import secrets
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tts.serve.calls import Call
 
 LOG = logging.getLogger("tts.serve")
+GONE = 499  # the status of a request whose client went away: nobody hears it, the log has it
 OFTEN_ASKED = ("/health", "/ready", "/metrics")  # by machines
 _ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 
@@ -74,6 +76,9 @@ class RequestIds:
 
         try:
             await self._app(scope, receive, sending)
+        except asyncio.CancelledError:  # as Ray Serve ends a request whose client went away
+            status = status or GONE
+            raise
         finally:
             level = logging.DEBUG if scope["path"] in OFTEN_ASKED else logging.INFO
             seconds = time.monotonic() - began_s

@@ -42,7 +42,8 @@ _log = logging.getLogger("tts.serve")
 
 def build(args: dict[str, Any]) -> Application:
     """Make the application. Its arguments are those of `tts.Client`, and of `tts serve` (`tts.serve.setup.Settings`)
-    but for address, drain and certificates, which are Ray Serve's. `anybody: true` does without keys.
+    but for address, drain and certificates, which are Ray Serve's. `anybody: true` does without keys; `deployment`:
+    options of the replicas, as `ray.serve.deployment` takes them.
 
     Raises: UsageError.
     """
@@ -54,7 +55,8 @@ def build(args: dict[str, Any]) -> Application:
         health_check_period_s=1.0,
         graceful_shutdown_timeout_s=5.0,
     )
-    replica: Any = serve.deployment(name="Replica", max_ongoing_requests=MOST_REQUESTS, health_check_period_s=2.0)
+    asked = {"max_ongoing_requests": MOST_REQUESTS, "health_check_period_s": 2.0, **args.get("deployment", {})}
+    replica: Any = serve.deployment(**{**asked, "name": "Replica"})
     kept = accounts(KeyAccounts).bind(setup.keys, setup.settings.state)
     found: Application = replica(serve.ingress()(Replica)).bind(setup, kept)
     return found
@@ -62,7 +64,7 @@ def build(args: dict[str, Any]) -> Application:
 
 def setup_of(args: Mapping[str, Any]) -> Setup:
     """The arguments of an application, read and checked. Raises: UsageError."""
-    own = {*Settings.__struct_fields__, "anybody"}
+    own = {*Settings.__struct_fields__, "anybody", "deployment"}
     for name in args.keys() & {*OF_ONE_PROCESS}:
         raise InvalidParameter(f"{name} is of one server: Ray Serve has its own (http_options, deployments)", name=name)
     if args.get("run_budget"):

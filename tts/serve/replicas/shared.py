@@ -65,6 +65,7 @@ class SharedAccounts:
         except TTSError as error:
             return refusal_of(error).fields
         self._holder[id] = replica
+        self._heard_s[replica] = self._now()
         return None
 
     async def report(

@@ -27,6 +27,7 @@ from tts.cli.main import app
 from tts.clusters.ray.environment import ENVIRONMENT
 from tts.clusters.spec import ClusterSpec
 from tts.plugins.spec import parse_specs
+from tts.serve.replicas.arguments import setup_of
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -172,7 +173,7 @@ def test_the_readme_shows_a_job_from_a_checkout_and_two_from_a_wheel() -> None:
 
 
 def test_the_readme_uses_no_program_that_nothing_here_checks() -> None:
-    known = {"ray", "python", "pip", "docker", "kubectl", "sbatch", "serve"}
+    known = {"ray", "python", "pip", "docker", "kubectl", "sbatch", "serve", "curl"}
     assert {words[0] for words in map(without_settings, README_COMMANDS) if words} <= known
 
 
@@ -247,7 +248,7 @@ def test_every_node_of_a_slurm_job_gets_the_environment(slurm: dict[str, Any]) -
 
 
 def test_the_files_that_are_read_when_ray_already_runs_set_nothing_that_it_reads_at_its_start() -> None:
-    for name in ("serve_llm.yaml", "cluster.yaml"):
+    for name in ("serve.yaml", "serve_llm.yaml", "cluster.yaml"):
         assert "RAY_" not in (LAUNCH / name).read_text()
 
 
@@ -460,7 +461,7 @@ def test_symmetric_run_runs_a_sweep_on_the_ray_that_it_has_started(slurm: dict[s
     assert spec.address == "n1:6379"
 
 
-# --- serve_llm.yaml, against Ray's source: to import it takes the extras `serve` and `llm`
+# --- serve.yaml and serve_llm.yaml, against Ray's source: to import it takes the extras `serve` and `llm`
 
 
 def fields_of(path: str, name: str) -> set[str]:
@@ -473,8 +474,9 @@ def fields_of(path: str, name: str) -> set[str]:
     return {ast.unparse(entry.target) for entry in found.body if isinstance(entry, ast.AnnAssign)}
 
 
-def test_ray_serve_knows_every_field_of_its_file() -> None:
-    config = read("serve_llm.yaml")
+@pytest.mark.parametrize("name", ["serve.yaml", "serve_llm.yaml"])
+def test_ray_serve_knows_every_field_of_its_file(name: str) -> None:
+    config = read(name)
     assert config.keys() <= fields_of("serve/schema.py", "ServeDeploySchema")
     assert config["proxy_location"] in ("EveryNode", "HeadOnly", "Disabled")
     assert config["http_options"].keys() <= fields_of("serve/schema.py", "HTTPOptionsSchema")
@@ -482,8 +484,32 @@ def test_ray_serve_knows_every_field_of_its_file() -> None:
     assert application.keys() <= fields_of("serve/schema.py", "ServeApplicationSchema")
     assert {"name", "import_path", "args"} <= application.keys()
     module, _, builder = application["import_path"].partition(":")
-    source = ast.parse((RAY.parent / module.replace(".", "/") / "__init__.py").read_text())
+    found = importlib.util.find_spec(module)
+    assert found is not None and found.origin is not None
+    source = ast.parse(Path(found.origin).read_text())
     assert builder in {node.name for node in source.body if isinstance(node, ast.FunctionDef)}
+
+
+def check_deployment(deployment: dict[str, Any]) -> None:
+    """Ray Serve's options of one deployment."""
+    assert deployment.keys() <= fields_of("serve/schema.py", "DeploymentSchema")
+    scaling = deployment["autoscaling_config"]
+    assert scaling.keys() <= fields_of("serve/config.py", "AutoscalingConfig")
+    assert scaling["min_replicas"] <= scaling["max_replicas"]
+    assert scaling["target_ongoing_requests"] <= deployment["max_ongoing_requests"]
+
+
+def test_the_replicas_are_a_server_whose_own_file_can_be_read(tmp_path: Path) -> None:
+    (application,) = read("serve.yaml")["applications"]
+    (tmp_path / "keys.yaml").write_text("bob: {key: 'sha256:" + "ab" * 32 + "', budget: tokens=1m}")
+    arguments = {**application["args"], "keys": f"{tmp_path}/keys.yaml", "state": f"{tmp_path}/state"}
+    setup = setup_of(arguments)
+    assert (setup.keys[0].name, setup.settings.strategy) == ("bob", application["args"]["strategy"])
+    (deployment,) = application["deployments"]
+    assert f"class {deployment['name']}:" in (ROOT / "tts/serve/replicas/deployment.py").read_text()
+    check_deployment(deployment)
+    text = (LAUNCH / "serve.yaml").read_text().replace("# cluster: ray", "cluster: ray")
+    assert yaml.safe_load(text)["applications"][0]["args"]["cluster"] == "ray"
 
 
 def test_ray_serve_llm_knows_every_field_of_the_engines() -> None:
@@ -494,12 +520,7 @@ def test_ray_serve_llm_knows_every_field_of_the_engines() -> None:
     (engine,) = arguments["llm_configs"]
     assert engine.keys() <= fields_of(path, "LLMConfig")
     assert engine["model_loading_config"].keys() <= fields_of(path, "ModelLoadingConfig")
-    deployment = engine["deployment_config"]
-    assert deployment.keys() <= fields_of("serve/schema.py", "DeploymentSchema")
-    scaling = deployment["autoscaling_config"]
-    assert scaling.keys() <= fields_of("serve/config.py", "AutoscalingConfig")
-    assert scaling["min_replicas"] <= scaling["max_replicas"]
-    assert scaling["target_ongoing_requests"] <= deployment["max_ongoing_requests"]
+    check_deployment(engine["deployment_config"])
     assert all(name in (RAY / path).read_text() for name in engine["experimental_configs"])
     accelerators = (RAY / "util" / "accelerators" / "accelerators.py").read_text()
     assert f'= "{engine["accelerator_type"]}"' in accelerators
@@ -507,7 +528,7 @@ def test_ray_serve_llm_knows_every_field_of_the_engines() -> None:
 
 def test_the_readme_asks_the_fleet_for_the_model_that_it_serves() -> None:
     (application,) = read("serve_llm.yaml")["applications"]
-    section = README[README.index("## 5.") :]
+    section = README[README.index("## 5.") : README.index("## 6.")]
     model = application["args"]["llm_configs"][0]["model_loading_config"]["model_id"]
     assert f"--model {model} " in section
     assert f":{read('serve_llm.yaml')['http_options']['port']}/v1" in section

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from tts.core.budget import Limits
-from tts.errors import InvalidParameter, JournalLocked, MissingExtra
-from tts.serve.keys import ANYBODY, Key
+from tts.errors import JournalLocked, MissingExtra
+from tts.serve.keys import Key
+from tts.serve.replicas.arguments import setup_of
 from tts.serve.replicas.remote import RemoteAccounts
 from tts.serve.replicas.shared import SharedAccounts
 from tts.serve.running import log_to_standard_error
-from tts.serve.setup import Settings, Setup
+from tts.serve.setup import Setup
 from tts.types import Cost
 
 try:
@@ -32,8 +33,6 @@ except ImportError as error:
         f"replicas of tts serve need an extra: pip install 'test-time-scaling[replicas]' ({error})", extra="replicas"
     ) from None
 
-OF_ONE_PROCESS = ("host", "port", "drain_s", "tls_cert", "tls_key")
-PATHS = ("aliases", "keys", "state", "journal")
 MOST_REQUESTS = 512  # of one replica; Ray Serve's own 5 is of requests that take milliseconds
 MOST_CALLS = 65_536  # of all replicas, to the accounts
 LOCKED_S = 30.0  # time for the last process that kept the accounts to end
@@ -60,31 +59,6 @@ def build(args: dict[str, Any]) -> Application:
     kept = accounts(KeyAccounts).bind(setup.keys, setup.settings.state)
     found: Application = replica(serve.ingress()(Replica)).bind(setup, kept)
     return found
-
-
-def setup_of(args: Mapping[str, Any]) -> Setup:
-    """The arguments of an application, read and checked. Raises: UsageError."""
-    own = {*Settings.__struct_fields__, "anybody", "deployment"}
-    for name in args.keys() & {*OF_ONE_PROCESS}:
-        raise InvalidParameter(f"{name} is of one server: Ray Serve has its own (http_options, deployments)", name=name)
-    if args.get("run_budget"):
-        raise InvalidParameter("run_budget is of one server: give each key its budget instead", name="run_budget")
-    fields = {name: args[name] for name in Settings.__struct_fields__ if name in args}
-    fields |= {name: Path(fields[name]) for name in PATHS if fields.get(name)}
-    setup = Setup.read(Settings(**fields), {name: value for name, value in args.items() if name not in own})
-    if setup.keys == [ANYBODY] and not args.get("anybody"):
-        raise InvalidParameter(
-            "keys are missing: whoever reaches Ray Serve's port could ask. Add keys: FILE, or anybody: true",
-            name="keys",
-        )
-    if setup.settings.state is None and any(key.limits != Limits() for key in setup.keys):
-        raise InvalidParameter(
-            "state is missing: the keys have budgets, and Ray may start the process that keeps them anew. Add state: "
-            "a folder that every node reaches",
-            name="state",
-        )
-    setup.client()  # raises what is wrong with its options
-    return setup
 
 
 class KeyAccounts:

@@ -1,0 +1,85 @@
+// One trial: what was asked, what came of it, which answer was taken, and why.
+
+import { address, el, foldable, keyed, link, model, verdict } from "./dom.js";
+import { count, described, dollars, named, number, seconds } from "./format.js";
+import { get, query } from "./data.js";
+import { Candidates } from "./candidates.js";
+import { bars, reference } from "./problem.js";
+import { tree } from "./tree.js";
+import { timeline } from "./timeline.js";
+import { turns } from "./texts.js";
+import { verifications } from "./verifications.js";
+
+export async function trialPage({ overview, args: [id], search, signal }) {
+  if (id === undefined) throw new Error("No trial is named in this address. A problem's page lists its trials.");
+  const trial = await get(query("/api/trial", { id }), signal);
+  const cell = overview.cells.find((each) => each.id === trial.cell);
+  const list = new Candidates(trial, search.get("candidate"));
+  const look = (candidate) => list.reveal(candidate);
+  const votes = el("div", { class: "votes" });
+  const press = (answer) => {
+    list.only(answer);
+    draw();
+    keyed(votes, `vote ${answer}`)?.focus();
+  };
+  const draw = () => votes.replaceChildren(...[bars(trial.votes ?? [], press, list.answer)].flat());
+  draw();
+  const children = [
+    el("nav", { class: "crumbs", "aria-label": "Where this is" }, link(address("problem", trial.problem.id), "Problem ", model(trial.problem.id, 60)),
+      " › ", el("bdi", {}, cell ? described(cell) : named(trial)), ` › seed ${count(trial.seed)}`),
+    el("h1", { tabindex: "-1" }, trial.answer === null ? (trial.state === "open" ? "No answer yet" : "No answer") : [verdict(trial.correct), " Answer ", model(trial.answer, 200)]),
+    remarks(trial),
+    foldable(`prompt ${id}`, ["Prompt ", el("bdi", { class: "muted" }, beginning(trial.problem.prompt))], () => [turns(trial.problem.prompt)].flat().concat(reference(trial.problem)), { class: "card" }),
+    facts(trial),
+    el("div", { class: "columns" },
+      el("section", {}, el("h2", {}, "Why this answer"), why(trial)),
+      trial.votes?.length ? el("section", {}, el("h2", {}, "Votes"), el("p", { class: "muted" }, "Press an answer to see its candidates only."), votes) : null),
+    el("section", {}, el("h2", {}, `Candidates (${count(trial.candidates.length)})`), list.nodes()),
+    trial.candidates.some((each) => each.parent) ? el("section", {}, el("h2", {}, "Tree of parents and steps"), tree(trial.candidates, list.name, look)) : null,
+    trial.verifications?.length ? el("section", {}, el("h2", {}, `Verifications (${count(trial.verifications.length)})`), verifications(trial, list.name, look)) : null,
+    el("section", {}, el("h2", {}, "Time line of requests"), timeline(trial, list.name, look)),
+    el("section", {}, el("h2", {}, "Bill"), bill(trial)),
+  ];
+  return { title: `${trial.answer ?? "no answer"} (${trial.problem.id})`, children };
+}
+
+function beginning(prompt) {
+  const last = Array.isArray(prompt) ? prompt.findLast((turn) => turn.role === "user") ?? prompt.at(-1) : prompt;
+  const text = String(last?.content ?? last ?? "");
+  return text.length > 110 ? `${text.slice(0, 110)}…` : text;
+}
+
+function remarks(trial) {
+  return [
+    ...(trial.notes ?? []).map((note) => el("p", { class: "notice" }, el("bdi", {}, note))),
+    trial.error ? el("p", { class: "notice bad" }, el("strong", {}, "Error: "), el("bdi", {}, trial.error)) : null,
+    trial.state === "open" ? el("p", { class: "notice" }, "This trial is not decided yet.") : null,
+    trial.exhausted ? el("p", { class: "notice" }, "The budget ended before the strategy had all that it asked for.") : null,
+  ];
+}
+
+function facts(trial) {
+  const total = trial.total ?? {};
+  const took = trial.decided_s === null || trial.opened_s === null ? null : trial.decided_s - trial.opened_s;
+  const list = [["strategy", el("bdi", {}, trial.strategy)], ["samples", count(total.samples)], ["tokens", count(total.tokens)], ["prompt tokens", count(total.prompt_tokens)],
+    ["USD", dollars(total.usd)], ["FLOPs", number(total.flops)], ["opened at", seconds(trial.opened_s)], ["took", seconds(took)]];
+  return el("dl", { class: "facts" }, list.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
+}
+
+function why(trial) {
+  if (!trial.why?.length) return el("p", { class: "muted" }, "Nothing was recorded about it.");
+  return el("ul", { class: "why" }, trial.why.map((sentence) => el("li", {}, el("bdi", {}, sentence))));
+}
+
+function bill(trial) {
+  if (!trial.bill?.length) return el("p", { class: "muted" }, "No request of this trial was recorded.");
+  const row = (name, each, attributes) => el("tr", attributes, el("th", { scope: "row", class: "left" }, name), el("td", {}, count(each.samples)), el("td", {}, count(each.tokens)),
+    el("td", {}, count(each.prompt_tokens)), el("td", {}, dollars(each.usd)), el("td", {}, number(each.flops)));
+  return el("div", { class: "scroll", "data-scroll": "bill", tabindex: "0", role: "region", "aria-label": "Bill" }, el("table", { class: "bill" },
+    el("thead", {}, el("tr", {}, ["for", "requests", "tokens", "prompt tokens", "USD", "FLOPs"].map((name, at) => el("th", { scope: "col", class: at ? null : "left" }, name)))),
+    el("tbody", {}, trial.bill.map((each) => row(each.what, each))), trial.total ? el("tfoot", {}, row("total", trial.total), differs(trial) ? row("paid", trial.paid, { title: "Less than the total, where samples of other trials were used again" }) : null) : null));
+}
+
+function differs({ paid, total }) {
+  return paid && (paid.samples !== total.samples || paid.tokens !== total.tokens);
+}

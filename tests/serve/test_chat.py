@@ -146,7 +146,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"tts": {"budget": "tokns=1"}}, 400, "Did you mean 'tokens'?"),
     ({"tts": {"budget": "tokens=1"}}, 400, "cannot hold one sample"),
     ({"tts": {"deadline_s": 0}}, 400, "tts.deadline_s must be a number of seconds above 0"),
-    ({"n": 0}, 400, "n must be 1, but got 0"),
+    ({"n": 0}, 400, "n must be from 1 to 128, but got 0"),
     ({"messages": []}, 400, "messages must be a list"),
     ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}, 400, "user turn"),
     ({"messages": IMAGE}, 400, "messages[0].content[0] must be text"),

@@ -62,7 +62,7 @@ def test_errors_are_the_clients_own_kinds_also_those_of_a_stream_that_has_begun(
     async def use(client: Any, server: Served) -> None:
         with pytest.raises(openai.NotFoundError, match="Did you mean 'majority_vote'"):
             await client.chat.completions.create(model="majorty_vote@Model", messages=TURNS)
-        with pytest.raises(openai.BadRequestError, match="n must be 1") as refused:
+        with pytest.raises(openai.BadRequestError, match="n must be from 1 to 128, but got 0") as refused:
             await client.chat.completions.create(model="Model", messages=TURNS, n=0)
         assert refused.value.param == "n"
         broken.fails = tts.EndpointError("it broke")

@@ -81,18 +81,20 @@ def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> N
     from tts.serve.metrics import Counts
     from tts.serve.protocol.fields import Asked
     from tts.serve.waiting import Waiting
-    from tts.types import Message, Sampling
+    from tts.types import Message, Problem, Sampling
 
     def heard(*pieces: tuple[str, int]) -> Call:
         hold = asyncio.run(Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id"))
-        asked = Asked((Message("user", "?"),), None, {}, stream=True)
-        call = Call(asked, Chosen("single", Limits()), Sampling(), hold, Waiting().enter("-"), Counts())
+        asked = Asked(((Message("user", "?"),),), None, {}, stream=True)
+        told = asyncio.Event()
+        place = Waiting().enter("-")
+        call = Call(asked, Problem("p", "?"), Chosen("single", Limits()), Sampling(), hold, place, Counts(), told)
         for text, offset in pieces:
             call.heard(Progressed("c/p/1", 0.0, text, offset, 1))
         return call
 
     same = heard(("one", 0), (" two", 3), ("one", 0), (" two three", 3))
-    assert (same.text, same.broken) == ("one two three", False)
+    assert (same.texts, same.broken) == ({0: "one two three"}, set())
     assert heard(("one", 0), (" two", 3), ("one", 0), (" three", 3)).broken
 
 

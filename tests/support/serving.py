@@ -13,7 +13,7 @@ import msgspec
 
 import tts
 from tts.serve.accounts import Accounts
-from tts.serve.app import Service
+from tts.serve.app import PATIENCE, Patience, Service
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import ANYBODY, Key
 from tts.serve.protocol.fields import Wanted
@@ -80,7 +80,7 @@ class Served:
 
         scope = {
             "type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode(), "query_string": b"",
-            "headers": [], "http_version": "1.1", "scheme": "http", "server": ("served", 80),
+            "headers": [], "state": {}, "http_version": "1.1", "scheme": "http", "server": ("served", 80),
         }  # fmt: skip
         await self.app(scope, receive, send)
         return sent
@@ -104,6 +104,7 @@ async def served(
     forward_unknown: bool = False,
     sampling: tts.Sampling = SHORT,
     most_waiting: int = MOST_WAITING,
+    patience: Patience = PATIENCE,
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve a function as the model, or the server of `options`."""
@@ -112,7 +113,7 @@ async def served(
     given = options if "base_url" in options else {"model": model or Model(), **options}
     async with tts.Client(sampling=sampling, **given) as client:
         catalogue = Catalogue(client.model, Wanted(strategy, budget), aliases)
-        service = Service(client, catalogue, found, accounts, sampling, forward_unknown, most_waiting)
+        service = Service(client, catalogue, found, accounts, sampling, forward_unknown, most_waiting, patience)
         opened = Served(service, client, accounts)
         async with opened.http:
             yield opened

@@ -51,6 +51,11 @@ def serve(
     forward_unknown: Annotated[
         bool, typer.Option("--forward-unknown", help="Unknown fields go to the model's server; else they are refused.")
     ] = False,
+    body_mb: Annotated[float, typer.Option("--body-mb", help="Largest body of a request, in MiB.")] = 8.0,
+    client_timeout_s: Annotated[
+        float,
+        typer.Option("--client-timeout-s", help="Seconds after which a client that reads or sends nothing is cut off."),
+    ] = 60.0,
     drain_s: Annotated[
         float, typer.Option("--drain-s", help="Seconds that requests under way have left once SIGTERM has come.")
     ] = 30.0,
@@ -71,7 +76,8 @@ def serve(
         raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
     settings = Settings(
         host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, journal, journal_mb,
-        journal_hours, max_queued, forward_unknown, drain_s, tls_cert, tls_key,
+        journal_hours, max_queued, forward_unknown, body_mb, client_timeout_s, drain_s, tls_cert,
+        tls_key,
     )  # fmt: skip
     log_to_standard_error()
     run_on_loop(live(settings, arguments_of(options)))

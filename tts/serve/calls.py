@@ -1,11 +1,11 @@
-"""One request as a call of the client: what it runs, how far it is, and what it has cost."""
+"""One request as calls of the client, one for each prompt: what they run, how far they are, and what they have cost."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tts.api.arguments import as_spec
@@ -17,38 +17,52 @@ from tts.errors import TTSError
 from tts.plugins.given import Named
 from tts.serve.accounts import Hold
 from tts.serve.catalogue import Chosen
+from tts.serve.choices import SINGLE, strategy_name
 from tts.serve.live import single
 from tts.serve.metrics import Counts
 from tts.serve.protocol.fields import Asked
+from tts.serve.protocol.progress import TypedEvents
 from tts.serve.protocol.refusals import Refusal, refusal_of
 from tts.serve.waiting import Place
-from tts.types import Cost, Sampling, Usage
+from tts.types import Candidate, Cost, Problem, Sampling, Usage
 
-SINGLE = "single"
 Receive = Callable[[], Awaitable[Any]]
 
 
 class Call:
-    """A request under way; an `Observer` of its call.
+    """A prompt's search under way; an `Observer` of its call.
 
     Attributes:
-        text: of the answer so far, where its tokens can be sent as they come; "" elsewhere.
-        broken: whether text that came is no longer that of the answer, because a server failed half-way.
+        texts: place of a choice -> its text so far, where tokens can be sent as they come; empty elsewhere.
+        broken: places of texts that are no longer those of the answer, because a server failed half-way.
+        result: what its strategy has chosen, perhaps before its bill is known; None before that.
         changed: set whenever there is something to tell.
         cost: what it has cost; None until that is known.
-        refusal: why there was no answer, where that was said in a stream.
+        progress: samples, scores, failures and tokens so far.
+        events: not sent yet; None where progress is told in comments.
     """
 
     def __init__(
-        self, asked: Asked, chosen: Chosen, sampling: Sampling, hold: Hold, place: Place, counts: Counts
+        self,
+        asked: Asked,
+        problem: Problem,
+        chosen: Chosen,
+        sampling: Sampling,
+        hold: Hold,
+        place: Place,
+        counts: Counts,
+        changed: asyncio.Event,
     ) -> None:
-        self.refusal: Refusal | None = None
         self.chosen = chosen
-        self.text = ""
-        self.broken = False
-        self.changed = asyncio.Event()
+        self.texts: dict[int, str] = {}
+        self.broken: set[int] = set()
+        self.result: Result | None = None
+        self.changed = changed
         self.cost: Cost | None = None
+        self.progress = Counter(samples=0, scores=0, failed=0, tokens=0)
+        self.events = TypedEvents() if asked.stream and chosen.events else None
         self._asked = asked
+        self._problem = problem
         self._sampling = sampling
         self._hold = hold
         self._place = place
@@ -56,32 +70,38 @@ class Call:
         self._helps: set[str] = set()  # ids of requests that help to decide
         self._used: Counter[str] = Counter()  # tokens
         self._opened = False
-        self._samples = self._failed = self._scores = self._tokens = 0
+        self._places: dict[str, int] = {}  # of samples, in the order of asking
         self._began_s = time.monotonic()
 
     @property
     def is_live(self) -> bool:
-        """Whether the tokens of its one sample are those of the answer."""
-        return self._asked.stream and self.chosen.strategy.partition(":")[0].strip() == SINGLE
+        """Whether the tokens of its samples are those of its choices."""
+        return self._asked.stream and self._is_single
+
+    @property
+    def _is_single(self) -> bool:
+        return strategy_name(self.chosen.strategy) == SINGLE
 
     @property
     def _strategy(self) -> tuple[Named, Mapping[str, Any]]:
-        if not self.is_live:
+        count = self._asked.count
+        if not self._is_single or not (self.is_live or count > 1):
             return self.chosen.strategy, {}
         spec, _ = as_spec(self.chosen.strategy, None)
-        return single, spec.params
+        return single, {**spec.params, **({"choices": count} if count > 1 else {})}
 
     async def answered(self, client: Client) -> Solved:
         """Run it to its answer. Raises: Refusal where there is none."""
         try:
             strategy, params = self._strategy
             solved = await client.solve(
-                self._asked.problem,
+                self._problem,
                 strategy,
                 params=params,
                 budget=self.chosen.limits,
                 seed=self._asked.seed,
                 sampling=self._sampling,
+                best=self._asked.count,
                 observer=self,
                 caller=self._hold.key.name,
             )
@@ -89,7 +109,17 @@ class Call:
             raise refusal_of(error) from None
         if solved.selected is None:
             raise _unanswered(solved)
+        self.decided(solved.result)
         return solved
+
+    def choices(self) -> dict[int, Candidate]:
+        """What has been chosen, by place: texts that are on their way already keep theirs, the others follow in their
+        order."""
+        assert self.result is not None, "it has chosen"
+        ranked = self.result.ranked or ((self.result.selected,) if self.result.selected else ())
+        found = {place: each for each in ranked if (place := self._places.get(each.id)) in self.texts}
+        free = (place for place in range(self._asked.count) if place not in found)
+        return {**found, **dict(zip(free, (each for each in ranked if each not in found.values()), strict=False))}
 
     def close(self) -> None:
         """Give the hold back where the call has come to nothing: called once nothing of it runs any more."""
@@ -100,42 +130,45 @@ class Call:
     def opened(self) -> None:
         self._opened = True
 
-    def heard(self, event: Event) -> None:
-        if type(event) is Progressed:
-            self._grow(event)
-        elif isinstance(event, Finished):
-            self._samples += 1
-            self._tokens += event.completion.usage.completion_tokens
-            self._use("verification" if event.id in self._helps else "answers", event.usage)
-        elif isinstance(event, Scored):
-            self._scores += 1
-            self._tokens += event.usage.completion_tokens
-            self._use("verification", event.usage)
-        elif isinstance(event, Failed):
-            self._failed += 1
-        else:
-            return
-        self.changed.set()
-
     def began(self, action: Generate | Verify) -> None:
         self._place.leave(begins=True)
         if isinstance(action, Generate) and action.helps:
             self._helps.add(action.id)
+        else:
+            self._places.setdefault(action.id, len(self._places))
+        if self.events is not None:
+            self.events.began(action, self.seconds)
+            self.changed.set()
+
+    def heard(self, event: Event) -> None:
+        if self.events is not None:
+            self.events.heard(event, self.seconds)
+        if type(event) is Progressed:
+            self._grow(event)
+        elif isinstance(event, Finished):
+            self.progress.update(samples=1, tokens=event.usage.completion_tokens)
+            self._use("verification" if event.id in self._helps else "answers", event.usage)
+        elif isinstance(event, Scored):
+            self.progress.update(scores=1, tokens=event.usage.completion_tokens)
+            self._use("verification", event.usage)
+        elif isinstance(event, Failed):
+            self.progress.update(failed=1)
+        elif self.events is None:
+            return
+        self.changed.set()
 
     def decided(self, result: Result) -> None:
-        pass
+        if self.result is None:
+            self.result = result
+            if self.events is not None:
+                self.events.decided(result, self.seconds)
+            self.changed.set()
 
     def paid(self, cost: Cost) -> None:
         self.cost = cost
         generated = self._used["answers"] + self._used["verification"]
         self._counts.used({**self._used, "unused": max(0, cost.tokens - generated)})
         self._hold.settle(cost)
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        """How far it is: for the comments of a stream."""
-        counts = {"samples": self._samples, "scores": self._scores, "failed": self._failed, "tokens": self._tokens}
-        return {"strategy": self.chosen.strategy, **counts, "seconds": round(self.seconds, 3)}
 
     @property
     def seconds(self) -> float:
@@ -149,10 +182,96 @@ class Call:
         """Add a piece of the text. A try that is repeated begins anew: as long as it says the same, nothing is lost."""
         if not self.is_live:
             return
-        before = self.text[piece.offset : piece.offset + len(piece.text)]
-        self.broken = self.broken or piece.offset > len(self.text) or not piece.text.startswith(before)
-        if piece.offset + len(piece.text) > len(self.text):
-            self.text = self.text[: piece.offset] + piece.text
+        place = self._places.setdefault(piece.id, len(self._places))
+        text = self.texts.get(place, "")
+        before = text[piece.offset : piece.offset + len(piece.text)]
+        if piece.offset > len(text) or not piece.text.startswith(before):
+            self.broken.add(place)
+        if piece.offset + len(piece.text) > len(text):
+            text = text[: piece.offset] + piece.text
+        self.texts[place] = text
+
+
+class Calls:
+    """The searches of one request, one for each prompt.
+
+    Args:
+        count: number of choices of each.
+
+    Attributes:
+        changed: set whenever there is something to tell of one of them.
+        refusal: why there was no answer, where that was said in a stream.
+    """
+
+    def __init__(self, calls: Sequence[Call], count: int, changed: asyncio.Event) -> None:
+        self.refusal: Refusal | None = None
+        self.calls = calls
+        self.changed = changed
+        self._count = count
+
+    async def answered(self, client: Client) -> list[Solved]:
+        """Run them to their answers. Raises: Refusal where one has none; the others are then cancelled."""
+        tasks = [asyncio.ensure_future(call.answered(client)) for call in self.calls]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def choices(self) -> dict[int, Candidate]:
+        """What those that have decided have chosen, by index in the reply."""
+        return {
+            self._index(i, place): candidate
+            for i, call in enumerate(self.calls)
+            if call.result is not None
+            for place, candidate in call.choices().items()
+        }
+
+    def texts(self) -> Iterator[tuple[int, str]]:
+        """The texts of choices that come as they are decoded, so far, with their index in the reply."""
+        for i, call in enumerate(self.calls):
+            for place, text in call.texts.items():
+                if place not in call.broken:
+                    yield self._index(i, place), text
+
+    def _index(self, call: int, place: int) -> int:
+        return call * self._count + place
+
+    @property
+    def is_live(self) -> bool:
+        """Whether tokens are sent as they come, which then is the progress."""
+        return all(call.is_live for call in self.calls)
+
+    def progress(self) -> dict[str, Any]:
+        """How far they are: for the comments of a stream."""
+        counts = sum((call.progress for call in self.calls), Counter())
+        names = ("samples", "scores", "failed", "tokens")
+        first = self.calls[0]
+        return {
+            "strategy": first.chosen.strategy, **{name: counts[name] for name in names},
+            "seconds": round(first.seconds, 3),
+        }  # fmt: skip
+
+    @property
+    def has_events(self) -> bool:
+        """Whether progress is told in events with types, and not in comments."""
+        return self.calls[0].events is not None
+
+    def events(self) -> bytes:
+        """The typed events since the last time, as a piece of a stream."""
+        return b"".join(call.events.take() for call in self.calls if call.events is not None)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What they have cost; None until that is known."""
+        costs = [call.cost for call in self.calls]
+        return None if None in costs else Cost.sum([cost for cost in costs if cost is not None])
+
+    def close(self) -> None:
+        """See `Call.close`."""
+        for call in self.calls:
+            call.close()
 
 
 def _unanswered(solved: Solved) -> Refusal:

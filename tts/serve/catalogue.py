@@ -21,10 +21,11 @@ _OUTSIDE = re.compile(r"[:/\\]|\.py\b|\bfile\s*=")
 
 
 class Chosen(Value, frozen=True):
-    """What a request runs: a strategy, and the limits of the request."""
+    """What a request runs: a strategy, the limits of the request, and whether its stream has events with types."""
 
     strategy: str
     limits: Limits
+    events: bool = False
 
 
 class Catalogue:
@@ -65,7 +66,7 @@ class Catalogue:
             limits = _merged(limits, _limits(text or ""))
         ends = [s for s in (both.deadline_s, limits.seconds) if s is not None]
         assert both.strategy is not None, "the default has a strategy"
-        return Chosen(both.strategy, _merged(limits, Limits(seconds=min(ends, default=None))))
+        return Chosen(both.strategy, _merged(limits, Limits(seconds=min(ends, default=None))), bool(both.events))
 
     def _named(self, model: str | None) -> Wanted:
         if model is None or model == self.model:
@@ -128,7 +129,7 @@ def read_aliases(path: Path | None) -> dict[str, Wanted]:
 def _alias(name: object, given: object, path: Path) -> Wanted:
     where = f"the alias {name} in {path}"
     try:
-        wanted = wanted_of({"strategy": given} if isinstance(given, str) else given, where)
+        wanted = wanted_of({"strategy": given} if isinstance(given, str) else given, f"{where}.")
         as_limits(wanted.budget or "")
         if wanted.strategy is not None:
             split_spec(wanted.strategy, "strategy")

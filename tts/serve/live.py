@@ -1,4 +1,5 @@
-"""`single` for a stream: one sample, whose tokens are those of the answer and so can be sent as they come."""
+"""`single` for a server: as many samples as there are choices, whose tokens are those of the choices and so can be sent
+as they come."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from tts.core.trials.context import Run
 from tts.types import Candidate, Problem
 
 
-async def single(problem: Problem, run: Run, *, temperature: float | None = None) -> Candidate:
-    """Sample once and return it, as `single` does.
+async def single(problem: Problem, run: Run, *, temperature: float | None = None, choices: int = 1) -> Candidate:
+    """Sample once for each choice and return the first, as `single` does.
 
     Args:
         temperature: None is the run's.
@@ -16,6 +17,6 @@ async def single(problem: Problem, run: Run, *, temperature: float | None = None
     run = run.on(problem)
     temperature = run.sampling.temperature if temperature is None else temperature
     found: list[Candidate] = []
-    async with run.streaming(n=1, every=1, temperature=temperature) as updates:
+    async with run.streaming(n=choices, every=1, temperature=temperature) as updates:
         found += [update.candidate async for update in updates if update.candidate is not None]
-    return found[0] if found else run.pick()
+    return min(found, key=lambda candidate: candidate.order) if found else run.pick()

@@ -17,7 +17,7 @@ from tts.serve.metrics import Counts
 from tts.serve.protocol.refusals import Refusal
 
 if TYPE_CHECKING:
-    from tts.serve.calls import Call
+    from tts.serve.calls import Calls
 
 LOG = logging.getLogger("tts.serve")
 GONE = 499  # the status of a request whose client went away: nobody hears it, the log has it
@@ -30,20 +30,20 @@ class Noted:
 
     def __init__(self, id: str) -> None:
         self.id = id
-        self.call: Call | None = None
+        self.calls: Calls | None = None
         self.refusal: Refusal | None = None
         self._said: dict[str, Any] = {}
 
     @property
     def refused(self) -> Refusal | None:
         """Why there was no answer: also where a stream has ended with that."""
-        return self.refusal or (None if self.call is None else self.call.refusal)
+        return self.refusal or (None if self.calls is None else self.calls.refusal)
 
     def say(self, **fields: Any) -> None:
         self._said |= fields
 
     def line(self, path: str, status: int, seconds: float) -> str:
-        cost = None if self.call is None else self.call.cost
+        cost = None if self.calls is None else self.calls.cost
         paid = {} if cost is None else {"samples": cost.samples, "tokens": cost.tokens, "usd": cost.usd}
         fields = {"id": self.id, "path": path, "status": status, "seconds": round(seconds, 4), **self._said, **paid}
         return msgspec.json.encode(fields).decode()
@@ -82,7 +82,7 @@ class RequestIds:
         finally:
             level = logging.DEBUG if scope["path"] in OFTEN_ASKED else logging.INFO
             seconds = time.monotonic() - began_s
-            if noted.call is not None:
+            if noted.calls is not None:
                 self._counts.ended(status, seconds)
             if (refusal := noted.refused) is not None:
                 self._counts.refused(refusal.reason)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from tts.errors import InvalidParameter
 from tts.process.streams import echo
@@ -111,6 +112,7 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         access_log=False,
         log_config=None,
         server_header=False,
+        http=Connection,
         timeout_graceful_shutdown=max(1, round(drain_s)),
         **tls,  # type: ignore[arg-type]  # texts
     )
@@ -125,6 +127,15 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         ending.cancel()
     if ended:
         ending.result()
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # one of two classes, by what is installed
+    """uvicorn's connection, which the application may cut (`tts.serve.streaming`): closing it would wait until its
+    client has read what was sent."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, "abort": transport.abort}  # type: ignore[has-type]
 
 
 class _Server(uvicorn.Server):

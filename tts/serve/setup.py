@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from tts.api.client import Client
 from tts.errors import InvalidParameter
 from tts.runs.served import FOLDER_HOURS, FOLDER_MB
 from tts.serve.accounts import Bookkeeping, check_bounded
-from tts.serve.app import Service
+from tts.serve.app import Patience, Service
 from tts.serve.catalogue import Catalogue, read_aliases
 from tts.serve.keys import Key, read_keys
 from tts.serve.protocol.fields import Wanted
@@ -36,6 +37,8 @@ class Settings(Value, frozen=True):
     journal_hours: float = FOLDER_HOURS
     max_queued: int = MOST_WAITING
     forward_unknown: bool = False
+    body_mb: float = 8.0
+    client_timeout_s: float = 60.0
     drain_s: float = 30.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -64,6 +67,10 @@ class Setup(Value, frozen=True):
             )
         if settings.max_queued < 1:
             raise InvalidParameter(f"max_queued must be at least 1, but got {settings.max_queued}", name="max_queued")
+        for name in ("body_mb", "client_timeout_s"):
+            value = getattr(settings, name)
+            if not 0 < value < math.inf:
+                raise InvalidParameter(f"{name} must be a number above 0, but got {value}", name=name)
         as_spec(settings.strategy, None)
         check_bounded(keys, as_limits(settings.budget))
         sampling = as_sampling(options.get("sampling"), {})
@@ -86,7 +93,15 @@ class Setup(Value, frozen=True):
         """The routes over an open client."""
         settings = self.settings
         default = Wanted(settings.strategy, settings.budget, settings.deadline_s)
+        patience = Patience(round(settings.body_mb * 2**20), settings.client_timeout_s)
         catalogue = Catalogue(client.model, default, self.aliases)
         return Service(
-            client, catalogue, self.keys, accounts, self.sampling, settings.forward_unknown, settings.max_queued
+            client,
+            catalogue,
+            self.keys,
+            accounts,
+            self.sampling,
+            settings.forward_unknown,
+            settings.max_queued,
+            patience,
         )

@@ -158,11 +158,13 @@ class Scope:
     def ranked(self, selected: Candidate, most: int, parts: Parts) -> Iterator[Candidate]:
         """The choice, and behind it the next best: what the fallback chooses of those that are left, of other answers
         and texts before it repeats one; then the same of the parts."""
-        said, found = {_said(selected)}, {selected.id}
+        said, found, given = {_said(selected)}, {selected.id}, 1
         yield selected
         for scope in (self, *(inner for part in parts.get(self, ()) for inner in part.with_parts(parts))):
-            left = [each for each in scope.candidates.values() if not each.partial and each.id not in found]
-            while left and len(found) < most:
+            every = scope.candidates.values()
+            found |= {each.parent for each in every if each.depth and each.parent}  # texts that were gone on with
+            left = [each for each in every if not each.partial and each.id not in found]
+            while left and given < most:
                 among = [each for each in left if _said(each) not in said] or left
                 picked = scope.fallback(among, scope.scores)
                 if picked is None or picked not in among:  # it chooses among what its strategy has set apart
@@ -170,6 +172,7 @@ class Scope:
                 left.remove(picked)
                 said.add(_said(picked))
                 found.add(picked.id)
+                given += 1
                 yield picked
 
     def with_parts(self, parts: Parts) -> Iterator[Scope]:

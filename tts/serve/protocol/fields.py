@@ -1,13 +1,14 @@
-"""A chat request, read: what is asked, how to sample, and what to run. No field is passed over in silence."""
+"""A request, read: what is asked, how to sample, and what to run. No field is passed over in silence."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from tts.api.problems import as_problem
+from tts.checks import shown
 from tts.errors import InvalidParameter
 from tts.serve.protocol.refusals import Refusal
 from tts.serve.protocol.turns import messages_of, tools_of
@@ -31,7 +32,8 @@ APPROACHES = {
 }  # fmt: skip
 NOT_YET = ("functions", "function_call", "modalities", "audio")
 KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
-_TTS = ("strategy", "budget", "deadline_s")
+_TTS = ("strategy", "budget", "deadline_s", "events")
+MOST_CHOICES = 128  # OpenAI's limit
 
 
 class Wanted(Value, frozen=True):
@@ -39,11 +41,13 @@ class Wanted(Value, frozen=True):
 
     Args:
         strategy: `NAME:PARAM=VALUE,...`. budget: limits of the request, as text. deadline_s: seconds until its answer.
+        events: whether a stream tells its progress in events with types, in place of comments.
     """
 
     strategy: str | None = None
     budget: str | None = None
     deadline_s: float | None = None
+    events: bool | None = None
 
     def over(self, other: Wanted) -> Wanted:
         """These wishes, and the other's where they say nothing."""
@@ -52,16 +56,19 @@ class Wanted(Value, frozen=True):
 
 
 class Asked(Value, frozen=True):
-    """A chat request.
+    """A request.
 
     Args:
-        messages: the turns. model: as named; None where none is. sampling: fields of `tts.Sampling`.
+        chats: the turns of each prompt: of a chat one, of text completions perhaps several.
+        model: as named; None where none is. sampling: fields of `tts.Sampling`.
         stream: whether events are asked for. include_usage: whether a stream ends with the usage.
         wanted: the field `tts`.
         tools: those that the model may ask for.
+        count: number of choices of each prompt.
+        echoed: fields of the request that its reply repeats.
     """
 
-    messages: Prompt
+    chats: tuple[Prompt, ...]
     model: str | None
     sampling: Mapping[str, Any]
     seed: int = 0
@@ -69,65 +76,114 @@ class Asked(Value, frozen=True):
     include_usage: bool = False
     wanted: Wanted = Wanted()
     tools: tuple[Tool, ...] = ()
+    count: int = 1
+    echoed: Mapping[str, Any] = {}
 
     @property
-    def problem(self) -> Problem:
+    def problems(self) -> list[Problem]:
         """What is asked. Raises: InvalidParameter for turns in another order than a chat's."""
-        problem = as_problem(self.messages)
-        return msgspec.structs.replace(problem, tools=self.tools) if self.tools else problem
+        found = [as_problem(chat) for chat in self.chats]
+        return [msgspec.structs.replace(problem, tools=self.tools) for problem in found] if self.tools else found
 
 
-def asked_of(body: bytes, forward_unknown: bool = False) -> Asked:
-    """Read a request's body.
+def chat_of(body: bytes, forward_unknown: bool = False) -> Asked:
+    """Read the body of a chat. Arguments and errors as `asked_of`."""
+    fields = object_of(body)
+    return asked_of(fields, (messages_of(fields.get("messages")),), KNOWN, forward_unknown)
+
+
+def asked_of(
+    fields: Mapping[str, Any], chats: tuple[Prompt, ...], known: Collection[str], forward_unknown: bool = False
+) -> Asked:
+    """Read a request's fields.
 
     Args:
+        chats: the prompts, read already. known: the names of fields that this request may have.
         forward_unknown: whether unknown fields go to the model's server; else they are refused.
     Raises: Refusal.
     """
-    fields = _object(body)
-    unknown = [name for name in fields if name not in KNOWN]
+    unknown = [name for name in fields if name not in known]
     if unknown and (unknown[0] in NOT_YET or not forward_unknown):
         raise _unknown(unknown[0])
-    _check_count(fields)
     if fields.get("logprobs"):
         raise Refusal(400, "logprobs must be false: an answer that was chosen has none", param="logprobs")
-    seed = _typed(fields, "seed", int, "a whole number")
-    options = _typed(fields, "stream_options", dict, "an object") or {}
+    seed = typed(fields, "seed", int, "a whole number")
+    options = typed(fields, "stream_options", dict, "an object") or {}
     if extra := [name for name in options if name not in ("include_usage", "include_obfuscation")]:
         raise Refusal(400, f"stream_options has an unknown field {extra[0]!r}", param="stream_options")
     return Asked(
-        messages_of(fields.get("messages")),
-        _typed(fields, "model", str, "text"),
+        chats,
+        typed(fields, "model", str, "text"),
         _sampling(fields, unknown),
         0 if seed is None else seed,
-        bool(_typed(fields, "stream", bool, "true or false")),
-        bool(options.get("include_usage")),
-        (wanted_of(fields["tts"], "tts") if "tts" in fields else Wanted()).over(_of_habits(fields)),
+        bool(typed(fields, "stream", bool, "true or false")),
+        bool(typed(options, "include_usage", bool, "true or false")),
+        (wanted_of(fields["tts"], "tts.") if "tts" in fields else Wanted()).over(_of_habits(fields)),
         tools_of(fields),
+        _count_of(fields),
     )
 
 
+def of_headers(headers: Mapping[str, str]) -> Wanted:
+    """What the headers `X-TTS-...` say of what to run: one for each field of `tts`. Raises: Refusal."""
+    given: dict[str, Any] = {}
+    for name in _TTS:
+        text = headers.get(_header(name).lower())
+        if text is not None:
+            given[name] = _HEADERS.get(name, str)(text)
+    return wanted_of(given, "X-TTS-")
+
+
+def _header(name: str) -> str:
+    return "X-TTS-" + "-".join(word.capitalize() for word in name.split("_"))
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # to be refused by its name
+
+
+_HEADERS: Mapping[str, Callable[[str], Any]] = {
+    "deadline_s": _number, "events": lambda text: {"true": True, "false": False}.get(text.lower(), text),
+}  # fmt: skip
+
+
 def wanted_of(given: object, where: str) -> Wanted:
-    """Read what a mapping says of what to run. Raises: Refusal, which names the field."""
+    """Read what a mapping says of what to run. Raises: Refusal, which names the field.
+
+    Args:
+        where: what stands before a field's name in messages: `tts.`, `X-TTS-` of headers.
+    """
+    whole = where.rstrip(".")
     if not isinstance(given, Mapping):
-        raise Refusal(400, f'{where} must be an object such as {{"strategy": "majority_vote:n=8"}}', param=where)
+        raise Refusal(400, f'{whole} must be an object such as {{"strategy": "majority_vote:n=8"}}', param=whole)
     for name in given:
         if name not in _TTS:
-            raise Refusal(400, f"{where} has an unknown field {name!r}: known are {', '.join(_TTS)}", param=where)
+            raise Refusal(400, f"{whole} has an unknown field {name!r}: known are {', '.join(_TTS)}", param=whole)
+
+    def named(name: str) -> str:
+        return _header(name) if where == "X-TTS-" else f"{where}{name}"
+
     budget = given.get("budget")
     if isinstance(budget, Mapping):
         budget = ",".join(f"{name}={amount}" for name, amount in budget.items())
     for name, value in (("strategy", given.get("strategy")), ("budget", budget)):
         if value is not None and not isinstance(value, str):
-            raise Refusal(400, f"{where}.{name} must be text, but got {value!r}", param=f"{where}.{name}")
-    return Wanted(given.get("strategy"), budget, seconds_of(given.get("deadline_s"), f"{where}.deadline_s"))
+            raise Refusal(400, f"{named(name)} must be text, but got {shown(value)}", param=named(name))
+    events = given.get("events")
+    if events is not None and type(events) is not bool:
+        raise Refusal(400, f"{named('events')} must be true or false, but got {shown(events)}", param=named("events"))
+    deadline_s = seconds_of(given.get("deadline_s"), named("deadline_s"))
+    return Wanted(given.get("strategy"), budget, deadline_s, events)
 
 
 def _of_habits(fields: Mapping[str, Any]) -> Wanted:
     """What the fields of optillm and its_hub say. Raises: Refusal for what has no counterpart here."""
     approach, count = (
-        _typed(fields, "optillm_approach", str, "text"),
-        _typed(fields, "budget", int, "a number of samples"),
+        typed(fields, "optillm_approach", str, "text"),
+        typed(fields, "budget", int, "a number of samples"),
     )
     if approach is not None and approach not in APPROACHES:
         known = ", ".join(APPROACHES)
@@ -146,11 +202,11 @@ def seconds_of(given: object, where: str) -> float | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
-        raise Refusal(400, f"{where} must be a number of seconds above 0, but got {given!r}", param=where)
+        raise Refusal(400, f"{where} must be a number of seconds above 0, but got {shown(given)}", param=where)
     return float(given)
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def object_of(body: bytes) -> dict[str, Any]:
     try:
         fields = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -167,17 +223,21 @@ def _unknown(name: str) -> Refusal:
     return Refusal(400, f"unknown field {name!r}: leave it out ({hint})", code="unknown_parameter", param=name)
 
 
-def _check_count(fields: Mapping[str, Any]) -> None:
-    count = _typed(fields, "n", int, "a whole number")
-    if count is not None and count != 1:
-        why = "one answer is chosen of all samples, whose number is the strategy's (majority_vote:n=8)"
-        raise Refusal(400, f"n must be 1, but got {count}: {why}", param="n")
+def _count_of(fields: Mapping[str, Any]) -> int:
+    count = typed(fields, "n", int, "a whole number")
+    if count is None:
+        return 1
+    if not 1 <= count <= MOST_CHOICES:
+        why = "it is the number of choices in the reply, the best ones of all samples"
+        raise Refusal(400, f"n must be from 1 to {MOST_CHOICES}, but got {shown(count)}: {why}", param="n")
+    return int(count)
 
 
-def _typed(fields: Mapping[str, Any], name: str, kind: type, words: str) -> Any:
+def typed(fields: Mapping[str, Any], name: str, kind: type, words: str) -> Any:
+    """The value of a field; None where it is missing. Raises: Refusal for another kind."""
     value = fields.get(name)
     if value is not None and type(value) is not kind:
-        raise Refusal(400, f"{name} must be {words}, but got {value!r}", param=name)
+        raise Refusal(400, f"{name} must be {words}, but got {shown(value)}", param=name)
     return value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tts.checks import shown
 from tts.errors import InvalidParameter
 from tts.messages import as_tools
 from tts.serve.protocol.refusals import Refusal
@@ -26,21 +27,21 @@ def messages_of(given: object, where: str = "messages") -> Prompt:
 
 def _message(turn: object, where: str) -> Message:
     if not isinstance(turn, dict):
-        raise Refusal(400, f"{where} must be an object with role and content, but got {turn!r}", param=where)
+        raise Refusal(400, f"{where} must be an object with role and content, but got {shown(turn)}", param=where)
     role, calls = turn.get("role"), turn.get("tool_calls")
     if not isinstance(role, str) or role not in _ROLES:
         known = "system, developer, user, assistant or tool"
-        raise Refusal(400, f"{where}.role must be {known}, but got {role!r}", param=f"{where}.role")
+        raise Refusal(400, f"{where}.role must be {known}, but got {shown(role)}", param=f"{where}.role")
     if turn.get("function_call") is not None:
         message = f"{where}.function_call is not supported by this server: write it as tool_calls"
         raise Refusal(400, message, code="unsupported", param=f"{where}.function_call")
     if calls and role != "assistant":
         raise Refusal(400, f"{where}.tool_calls are the assistant's, but the role is {role}", param=where)
     if calls is not None and not isinstance(calls, list):
-        raise Refusal(400, f"{where}.tool_calls must be a list, but got {calls!r}", param=f"{where}.tool_calls")
+        raise Refusal(400, f"{where}.tool_calls must be a list, but got {shown(calls)}", param=f"{where}.tool_calls")
     answered = turn.get("tool_call_id")
     if role == "tool" and (not isinstance(answered, str) or not answered):
-        message = f"{where}.tool_call_id must name the call that the tool's turn answers, but got {answered!r}"
+        message = f"{where}.tool_call_id must name the call that the tool's turn answers, but got {shown(answered)}"
         raise Refusal(400, message, param=f"{where}.tool_call_id")
     return Message(
         _ROLES[role],
@@ -55,7 +56,7 @@ def _call(call: object, where: str) -> ToolCall:
         case {"id": str(id), "function": {"name": str(name), "arguments": str(arguments)}}:
             return ToolCall(id, name, arguments)
     form = '{"id": ..., "type": "function", "function": {"name": ..., "arguments": "..."}}'
-    raise Refusal(400, f"{where} must be {form}, but got {call!r}", param=where)
+    raise Refusal(400, f"{where} must be {form}, but got {shown(call)}", param=where)
 
 
 def text_of(content: object, where: str, *, may_lack: bool = False) -> str:
@@ -65,20 +66,20 @@ def text_of(content: object, where: str, *, may_lack: bool = False) -> str:
     if content is None and may_lack:
         return ""
     if not isinstance(content, list):
-        raise Refusal(400, f"{where} must be text, or a list of parts, but got {content!r}", param=where)
+        raise Refusal(400, f"{where} must be text, or a list of parts, but got {shown(content)}", param=where)
     return "".join(_part(part, f"{where}[{i}]") for i, part in enumerate(content))
 
 
 def _part(part: object, where: str) -> str:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in ("text", "refusal", "input_text", "output_text"):
-        what = f"a part of type {kind!r}" if isinstance(kind, str) else repr(part)
+        what = f"a part of type {kind!r}" if isinstance(kind, str) else shown(part)
         message = f"{where} must be text, but is {what}: the model is given no images, audio or files by this server"
         raise Refusal(400, message, code="unsupported", param=where)
     name = "refusal" if kind == "refusal" else "text"
     text = part.get(name) if isinstance(part, dict) else None
     if not isinstance(text, str):
-        raise Refusal(400, f"{where}.{name} must be text, but got {text!r}", param=where)
+        raise Refusal(400, f"{where}.{name} must be text, but got {shown(text)}", param=where)
     return text
 
 
@@ -86,12 +87,12 @@ def tools_of(fields: Mapping[str, Any]) -> tuple[Tool, ...]:
     """The tools of a request, its `tool_choice` and `parallel_tool_calls` checked. Raises: Refusal."""
     given = fields.get("tools")
     if given is not None and not isinstance(given, list):
-        raise Refusal(400, f"tools must be a list, but got {given!r}", param="tools")
+        raise Refusal(400, f"tools must be a list, but got {shown(given)}", param="tools")
     for i, tool in enumerate(given or ()):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind != "function" or not isinstance(tool.get("function"), dict):
             known = '{"type": "function", "function": {"name": ...}}'
-            what = f"is of type {kind!r}" if isinstance(kind, str) and kind != "function" else f"got {tool!r}"
+            what = f"is of type {kind!r}" if isinstance(kind, str) and kind != "function" else f"got {shown(tool)}"
             raise Refusal(400, f"tools[{i}] must be {known}, but {what}", code="unsupported", param=f"tools[{i}]")
     try:
         tools = as_tools(given or ())
@@ -109,7 +110,7 @@ def _check_use(fields: Mapping[str, Any], tools: Sequence[Tool]) -> None:
     parallel = fields.get("parallel_tool_calls")
     if parallel is not None and type(parallel) is not bool:
         raise Refusal(
-            400, f"parallel_tool_calls must be true or false, but got {parallel!r}", param="parallel_tool_calls"
+            400, f"parallel_tool_calls must be true or false, but got {shown(parallel)}", param="parallel_tool_calls"
         )
     choice = fields.get("tool_choice")
     names = [tool.name for tool in tools]
@@ -119,4 +120,4 @@ def _check_use(fields: Mapping[str, Any], tools: Sequence[Tool]) -> None:
         case {"type": "function", "function": {"name": str(name)}} if name in names:
             return
     known = [*map(repr, _CHOICES), *(f'{{"type": "function", "function": {{"name": "{name}"}}}}' for name in names[:3])]
-    raise Refusal(400, f"tool_choice must be one of {', '.join(known)}, but got {choice!r}", param="tool_choice")
+    raise Refusal(400, f"tool_choice must be one of {', '.join(known)}, but got {shown(choice)}", param="tool_choice")

@@ -1,64 +1,20 @@
 """`tts view` over a finished run: what it answers, and to whom."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
+from viewed import Browsing, browsing, made
 
 import tts
-from tts.view.app import Viewer
-
-
-async def answering(request: tts.Request) -> tts.Completion:
-    return tts.Completion(f"So it is.\nAnswer: {request.seed % 3}", usage=tts.Usage(5, 4))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep of three strategies on four problems with two seeds."""
-    out = tmp_path_factory.mktemp("view") / "run"
-    examples = [tts.Example(tts.Problem(f"a/b {i}", f"What is {i}?"), str(i)) for i in range(4)]
-    strategies = ["single", "majority_vote:n=2,5"]
-    tts.sweep(examples, strategies, model=answering, seeds=2, out=out, report=False, sampling={"max_tokens": 20})
-    return out
-
-
-class Client:
-    """Asks a viewer without a socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.viewer = Viewer(path)
-        self._app = self.viewer.app()
-
-    async def get(self, url: str, host: str = "127.0.0.1:1", **query: str) -> httpx2.Response:
-        transport = httpx2.ASGITransport(self._app)
-        async with httpx2.AsyncClient(transport=transport, base_url=f"http://{host}") as http:
-            return await http.get(url, params=query)
-
-    async def json(self, url: str, **query: str) -> Any:
-        reply = await self.get(url, **query)
-        assert reply.status_code == 200, reply.text
-        return reply.json()
-
-
-def browsing(path: Path, work: Callable[[Client], Awaitable[None]]) -> None:
-    """Look at what lies there."""
-
-    async def within() -> None:
-        client = Client(path)
-        try:
-            await work(client)
-        finally:
-            await client.viewer.close()
-
-    asyncio.run(within())
+    return made(tmp_path_factory.mktemp("view") / "run")
 
 
 def test_the_overview_has_the_cells_of_the_report_and_what_was_paid(folder: Path) -> None:
-    async def work(client: Client) -> None:
+    async def work(client: Browsing) -> None:
         found, loaded = await client.json("/api/overview"), tts.load(folder)
         assert isinstance(loaded, tts.SweepResult)
         assert [cell["id"] for cell in found["cells"]] == [row.cell for row in loaded.rows]
@@ -72,7 +28,7 @@ def test_the_overview_has_the_cells_of_the_report_and_what_was_paid(folder: Path
 
 
 def test_every_trial_of_the_grid_can_be_opened_down_to_its_texts(folder: Path) -> None:
-    async def work(client: Client) -> None:
+    async def work(client: Browsing) -> None:
         grid = await client.json("/api/grid")
         assert len(grid["problems"]) == 4
         for problem in grid["problems"]:
@@ -89,7 +45,7 @@ def test_every_trial_of_the_grid_can_be_opened_down_to_its_texts(folder: Path) -
 
 
 def test_a_name_that_is_not_there_is_a_sentence(folder: Path) -> None:
-    async def work(client: Client) -> None:
+    async def work(client: Browsing) -> None:
         for url, query in (
             ("/api/trial", {"id": "../../etc/passwd"}),
             ("/api/text", {"id": "single#0/a/b 0/99"}),
@@ -106,7 +62,7 @@ def test_a_name_that_is_not_there_is_a_sentence(folder: Path) -> None:
 
 
 def test_a_page_elsewhere_whose_name_leads_here_is_refused(folder: Path) -> None:
-    async def work(client: Client) -> None:
+    async def work(client: Browsing) -> None:
         assert (await client.get("/api/overview", host="evil.example:8000")).status_code == 403
         for host in ("localhost:8000", "127.0.0.1", "[::1]:80"):
             reply = await client.get("/api/overview", host=host)

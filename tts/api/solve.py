@@ -25,9 +25,9 @@ from tts.models.target import Pricing
 from tts.plugins.dependencies import check_models, plugin_digests, verifiers_of
 from tts.plugins.given import Named
 from tts.runs.config import RunConfig
-from tts.runs.folder import SOLVED, Journal, NoJournal, write_atomically
+from tts.runs.folder import ASKED, SOLVED, Journal, NoJournal, write_atomically
 from tts.runs.plan import Cell, check_budgets, plan
-from tts.tasks.example import Example, problem_fields, problems_digest
+from tts.tasks.example import Example, problem_fields, problems_digest, unwritable
 from tts.tasks.prompts import Prompts
 from tts.types import Problem, Prompt, Sampling
 
@@ -102,6 +102,8 @@ async def asolve(
             check_recordable(spec)
         journal = Journal(folder, config.model_dump(mode="json"), refeed=True) if folder else NoJournal()
         try:
+            if folder is not None and unwritable(problem) is None:
+                write_atomically(folder / ASKED, msgspec.json.encode(problem))
             scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,

@@ -33,14 +33,27 @@ def report(
 
 
 def view(
-    path: Annotated[Path, typer.Argument(help="A run folder, finished or not, or a pool.")],
+    path: Annotated[Path, typer.Argument(help="A run folder, finished or not, a pool, or `example`.")],
     port: Annotated[int, typer.Option("--port", help="Port to listen on; 0: any that is free.")] = 0,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Browser that opens the page.")] = True,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="HTML file that shows all of it by itself; nothing is served.")
+    ] = None,
+    megabytes: Annotated[
+        float, typer.Option("--megabytes", help="Size of that file, at the most; it says what was left out.")
+    ] = 20.0,
 ) -> None:
     """Show a run or a pool on a local web page: every sample, and why an answer was selected."""
-    from tts.api.sync import run_on_loop
     from tts.errors import MissingExtra
+
+    if export is not None:
+        from tts.process.streams import echo
+        from tts.view.export import export as exported
+
+        echo(f"{exported(path, export, megabytes=megabytes)} shows {path} in any browser")
+        return
+    from tts.api.sync import run_on_loop
 
     try:
         from tts.view.running import live

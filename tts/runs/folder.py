@@ -31,6 +31,7 @@ from tts.tasks.file_limits import TooLarge, lines
 FSYNC_EVERY_S = 0.2
 HEADER = b'{"type":"header",'  # how the line of a header begins
 JOURNAL, SOLVED, PLAN = "journal.jsonl", "solved.json", "plan.json"  # the latter two of solve, plan
+ASKED = "problem.json"  # of solve
 
 
 def program() -> str:

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from tts.errors import InvalidParameter
 from tts.runs.folder import JOURNAL, PLAN
+from tts.runs.problem_files import OUTCOMES
 from tts.tasks.verdict import Verdict
 from tts.view.grading import Pair
+from tts.view.replay import ReplayView
 from tts.view.run import RunView
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, Text, TrialRow, TrialShown
 
@@ -56,6 +58,8 @@ def opened(path: Path) -> View | None:
         return None
     if (path / JOURNAL).is_file():
         return RunView(path)
+    if (path / OUTCOMES).is_file():
+        return ReplayView(path)
     if (path / PLAN).is_file():
         raise InvalidParameter(
             f"{path} holds a plan, which has no samples to look at: tts plan shows it", path=str(path)

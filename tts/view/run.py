@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from tts.core.actions import cell_of, problem_of_trial, trial_of
 from tts.core.journal.records import Decided, Lost
-from tts.errors import JournalCorrupt, TTSError, UnknownName
+from tts.errors import JournalCorrupt, RunError, TTSError, UnknownName
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
-from tts.runs.folder import JOURNAL, check_files
+from tts.runs.folder import ASKED, JOURNAL, check_files
 from tts.runs.foreign_runs import cell_recorded, searches_asked_for
 from tts.runs.kinds import command_of
 from tts.runs.plan import outcome_of
 from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples, references_away
 from tts.tasks.example import Example
-from tts.tasks.file_limits import lines
+from tts.tasks.file_limits import TooLarge, lines, read_whole
 from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
 from tts.view.grading import Pair
@@ -30,6 +31,8 @@ from tts.view.trials.details import Seen, shown_problem, shown_trial
 from tts.view.trials.records import read_trial
 from tts.view.trials.retelling import retold
 from tts.view.trials.texts import text_of
+
+T = TypeVar("T")
 
 
 class RunView:
@@ -51,6 +54,7 @@ class RunView:
         self.damage: JournalCorrupt | None = None
         self.examples: Mapping[str, Example] = {}
         self.verdicts: dict[Pair, Verdict] = {}
+        self._seen: tuple[str, int, Seen] | None = None
         self._decided: dict[int, Decided] = {}  # by line
         self._lost = Cost()
         self._losses = self._generation = 0
@@ -61,7 +65,7 @@ class RunView:
         """Take in what was written since. Returns whether anything was. Raises: RunError, BadProblem."""
         before = self.live, self._files
         self.live = is_written(self.path / JOURNAL)
-        self._files = [_stamp(self.path / name) for name in (PROBLEMS, OUTCOMES)]
+        self._files = [_stamp(self.path / name) for name in (PROBLEMS, ASKED, OUTCOMES)]
         grown = self.index.read_on()
         if not grown and before == (self.live, self._files):
             return False
@@ -76,6 +80,9 @@ class RunView:
         if (self.path / PROBLEMS).is_file():
             task = read_examples(self.path)
             self.examples = {example.problem.id: example for example in task.examples}
+        elif (self.path / ASKED).is_file():
+            problem = _decoded(self.path / ASKED, Problem)
+            self.examples = {problem.id: Example(problem)}
         if (self.path / OUTCOMES).is_file():
             with (self.path / OUTCOMES).open("rb") as file:
                 for line in lines(file):
@@ -182,7 +189,13 @@ class RunView:
         return found
 
     def seen(self, trial: str) -> Seen:
-        """All that is known of a trial. Raises: UnknownName, JournalCorrupt."""
+        """All that is known of a trial; of the latest one it is kept, for its texts. Raises: UnknownName,
+        JournalCorrupt."""
+        if self._seen is None or self._seen[:2] != (trial, self.version):
+            self._seen = trial, self.version, self._seen_of(trial)
+        return self._seen[2]
+
+    def _seen_of(self, trial: str) -> Seen:
         if trial not in self.index.opened and trial not in self.index.decided:
             raise UnknownName(f"there is no trial {trial!r:.200}", name=trial[:200])
         records, problem_id = read_trial(self.index, trial), problem_of_trial(trial)
@@ -251,6 +264,13 @@ class _Graded(msgspec.Struct):
 
 def _problem_row(example: Example) -> ProblemRow:
     return ProblemRow(example.problem.id, example.problem.prompt[:PREVIEW], example.reference)
+
+
+def _decoded(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(read_whole(path), type=kind)
+    except (TooLarge, OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not as a run writes it: {error}", path=str(path)) from None
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

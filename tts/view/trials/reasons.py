@@ -86,7 +86,7 @@ def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:
 
 
 def _about_scores(selected: CandidateShown, candidates: Sequence[CandidateShown]) -> list[str]:
-    scored = [candidate for candidate in candidates if candidate.score is not None]
+    scored = [candidate for candidate in candidates if candidate.score is not None and not candidate.partial]
     if not scored:
         return []
     if selected.score is None:
@@ -140,8 +140,6 @@ def _about_the_end(records: TrialRecords, selected: CandidateShown | None) -> li
         found.append("The budget, or the time, ended before the strategy did: it chose among what had come.")
     if decided.error is not None:
         found.append(f"There is no answer: {decided.error.message}")
-    elif selected is None and decided.selected is not None:
-        found.append(f"The selected candidate, {decided.selected}, is not among those of this trial.")
     return found
 
 

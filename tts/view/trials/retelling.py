@@ -16,7 +16,7 @@ from tts.answers.rules import REGEX
 from tts.core.actions import SOLVER, Action, Cancel, Work, cell_of
 from tts.core.addresses import call_of
 from tts.core.allocation.shared_budget import stop_error
-from tts.core.journal.records import Stopped
+from tts.core.journal.records import Stopped, digest
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.trials.trial import Trial
@@ -39,10 +39,12 @@ class Retold:
     Attributes:
         asked: by id, all actions that the strategy asked for.
         result: of the trial, with its candidates, their parents, and scores.
+        unlike: ids of actions that were others in the run, by their digests, so that their prompts are not known.
     """
 
     asked: Mapping[str, Work]
     result: Result
+    unlike: frozenset[str]
 
 
 def retold(records: TrialRecords, spec: StrategySpec | None, problem: Problem, config: RunConfig) -> Retold | str:
@@ -109,7 +111,9 @@ def _told(trial: Trial, records: TrialRecords) -> Retold:
                 f"not shown"
             )
         note(trial.tell(event))
-    return Retold(asked, trial.result)
+    grants = ((id, action.granted) for id, action in records.actions.items())
+    unlike = frozenset(id for id, grant in grants if grant and id in asked and digest(asked[id]) != grant.digest)
+    return Retold(asked, trial.result, unlike)
 
 
 def _named(text: str) -> Strategy:

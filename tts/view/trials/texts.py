@@ -21,7 +21,8 @@ def text_of(seen: Seen, id: str) -> Text | None:
         return None if found is None else Text(found.text)
     work = seen.told.asked.get(id) if seen.told else None
     request = getattr(work, "request", None)
-    prompt = None if request is None else [turn_of(message) for message in request.messages]
+    known = request is not None and seen.told is not None and id not in seen.told.unlike
+    prompt = [turn_of(message) for message in request.messages] if known and request is not None else None
     if prompt is not None and request is not None and request.continue_from:
         prompt.append({"role": "assistant", "content": request.continue_from})
     completion = action.completion
@@ -32,7 +33,7 @@ def text_of(seen: Seen, id: str) -> Text | None:
         prompt=prompt,
         tool_calls=[turn_of(call) for call in completion.tool_calls] or None if completion else None,
         transcript=_transcript(work, prompt, reply),
-        note=_note(work, action.end),
+        note=_note(work, action.end) if known or request is None else "the prompt is not known: it was another",
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx2
 
@@ -13,8 +14,14 @@ import tts
 from tts.view.app import Viewer
 
 
-def made(out: Path, *, problems: int = 4, seeds: int = 2, text: str = "So it is.",
-         strategies: Sequence[str] = ("single", "majority_vote:n=2,5")) -> Path:
+def made(
+    out: Path,
+    *,
+    problems: int = 4,
+    seeds: int = 2,
+    text: str = "So it is.",
+    strategies: Sequence[str] = ("single", "majority_vote:n=2,5"),
+) -> Path:
     """A sweep whose answers are 0, 1 and 2 by turns, after this text; problem i's reference is i."""
 
     async def answering(request: tts.Request) -> tts.Completion:
@@ -54,4 +61,5 @@ def browsing(path: Path, work: Callable[[Browsing], Awaitable[None]]) -> None:
         finally:
             await client.viewer.close()
 
-    asyncio.run(within())
+    with patch("tts.view.app.GRADING_S", 100.0):  # a machine that is busy with other things decides no verdict
+        asyncio.run(within())

@@ -55,6 +55,7 @@ def test_the_wheel_has_one_top_level_name_and_its_data(wheel: Path) -> None:
         "tts/data/tts-tiny.gguf",
         "tts/data/tts-tiny.md",
         *(f"tts/reports/templates/{path.name}" for path in (ROOT / "tts/reports/templates").iterdir()),
+        *(f"tts/view/page/{path.name}" for path in (ROOT / "tts/view/page").iterdir()),
         "tts/strategies/single.py",
         "tts/clusters/local.py",
     ):

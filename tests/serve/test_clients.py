@@ -141,7 +141,7 @@ RAW = [
     b'{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}',
     b'{"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}',
 ]  # fmt: skip
-PAGES = (CHAT, "/v1/completions")
+PAGES = (CHAT, "/v1/completions", "/v1/responses")
 
 
 async def check(server: Served, page: str, body: bytes) -> None:

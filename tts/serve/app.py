@@ -27,6 +27,8 @@ from tts.serve.protocol.completions import TextAnswers, text_of_body
 from tts.serve.protocol.fields import Asked, Wanted, chat_of, of_headers, sampling_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
 from tts.serve.protocol.replies import Answers, ChatAnswers
+from tts.serve.protocol.response_events import ResponseAnswers
+from tts.serve.protocol.responses import response_of_body
 from tts.serve.streaming import Streamed
 from tts.serve.waiting import MOST_WAITING, Place, Waiting
 from tts.types import Sampling, Value
@@ -88,6 +90,7 @@ class Service:
         routes = [
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
             Route("/v1/completions", self.text, methods=["POST"]),
+            Route("/v1/responses", self.respond, methods=["POST"]),
             Route("/v1/models", self.models, methods=["GET"]),
             Route("/v1/models/{name:path}", self.model, methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
@@ -130,6 +133,10 @@ class Service:
     async def text(self, request: Request) -> Response:
         """Complete texts."""
         return await self._answer(request, text_of_body, TextAnswers)
+
+    async def respond(self, request: Request) -> Response:
+        """Answer a request of the Responses API."""
+        return await self._answer(request, response_of_body, ResponseAnswers)
 
     async def _answer(self, request: Request, read: Read, kind: type[Answers]) -> Response:
         key = self._key(request)
@@ -235,7 +242,7 @@ async def _crashed(request: Request, error: Exception) -> Response:
 
 
 async def _no_page(request: Request, error: Exception) -> Response:
-    known = "POST /v1/chat/completions and /v1/completions, GET /v1/models, /health, /ready and /metrics"
+    known = "POST /v1/chat/completions, /v1/completions and /v1/responses, GET /v1/models, /health, /ready and /metrics"
     return _response(
         request, Refusal(404, f"there is no {request.url.path}: this server has {known}", code="unknown_url")
     )

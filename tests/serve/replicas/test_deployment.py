@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ from tts.testing.replies import Reply
 # Of Ray Serve itself, when it is imported.
 pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-PORT = 18_000 + os.getpid() % 2_000
+with socket.create_server(("127.0.0.1", 0)) as free:
+    PORT = free.getsockname()[1]
 URL = f"http://127.0.0.1:{PORT}"
 CHAT = f"{URL}/v1/chat/completions"
 BUDGET = {"alice": 20 * 40, "bob": 100_000}  # tokens

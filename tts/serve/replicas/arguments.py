@@ -13,7 +13,7 @@ from tts.serve.keys import ANYBODY
 from tts.serve.setup import Settings, Setup
 
 OF_ONE_PROCESS = ("host", "port", "drain_s", "tls_cert", "tls_key")
-OF_THE_APPLICATION = ("anybody", "deployment")
+OF_THE_APPLICATION = ("anybody", "deployment", "revision")
 
 
 def setup_of(args: Mapping[str, Any]) -> Setup:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tts.core.budget import Limits
-from tts.errors import JournalLocked, MissingExtra
+from tts.errors import JournalLocked, MissingExtra, TTSError
 from tts.serve.keys import Key
 from tts.serve.replicas.arguments import setup_of
 from tts.serve.replicas.remote import RemoteAccounts
@@ -42,17 +42,22 @@ _log = logging.getLogger("tts.serve")
 def build(args: dict[str, Any]) -> Application:
     """Make the application. Its arguments are those of `tts.Client`, and of `tts serve` (`tts.serve.setup.Settings`)
     but for address, drain and certificates, which are Ray Serve's. `anybody: true` does without keys; `deployment`:
-    options of the replicas, as `ray.serve.deployment` takes them.
+    options of the replicas, as `ray.serve.deployment` takes them; `revision`: any text, another one of which has Ray
+    Serve read the files anew.
 
     Raises: UsageError.
     """
-    setup = setup_of(args)
+    try:
+        setup = setup_of(args)
+    except TTSError as error:
+        raise error.with_traceback(None) from None  # Ray Serve shows it whole, and the sentence is at its end
     accounts: Any = serve.deployment(
         num_replicas=1,
         max_ongoing_requests=MOST_CALLS,
         ray_actor_options={"num_cpus": 0},
         health_check_period_s=1.0,
         graceful_shutdown_timeout_s=5.0,
+        logging_config={"enable_access_log": False},  # a line a second of each replica
     )
     asked = {"max_ongoing_requests": MOST_REQUESTS, "health_check_period_s": 2.0, **args.get("deployment", {})}
     replica: Any = serve.deployment(**{**asked, "name": "Replica"})

@@ -306,3 +306,23 @@ def test_the_words_of_optillm_and_its_hub_are_understood_where_they_have_one_mea
         assert error_of(await server.ask(budget=0))["param"] == "budget"
 
     asked(use)
+
+
+def test_an_allocator_is_named_by_the_body_a_header_or_an_alias_and_never_by_a_file() -> None:
+    async def use(server: Served) -> None:
+        async def samples(**given: Any) -> int:
+            return int((await server.ask(**given)).json()["usage"]["tts"]["samples"])
+
+        few, more = "price:price=0.5,pilot=2", "price:price=0.5,pilot=4"
+        assert await samples(tts={"allocator": few}) == 2
+        assert await samples(headers={"x-tts-allocator": more}) == 4
+        assert await samples(headers={"x-tts-allocator": more}, tts={"allocator": few}) == 2
+        assert await samples(model="frugal") == 2
+        assert await samples(model="frugal", tts={"allocator": "equal", "budget": "samples=5"}) == 5
+        for name in ("mine.py:rule", "os:system", "nothing"):
+            assert "unknown allocator" in error_of(await server.ask(tts={"allocator": name}))["message"]
+        assert "closed set" in error_of(await server.ask(tts={"allocator": "uniform"}))["message"]
+        fixed = await server.ask(tts={"allocator": few, "strategy": "majority_vote:n=2"})
+        assert fixed.status_code == 400 and "fixed number" in error_of(fixed)["message"]
+
+    asked(use, strategy="majority_vote:n=none", aliases={"frugal": Wanted(allocator="price:price=0.5,pilot=2")})

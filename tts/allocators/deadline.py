@@ -29,4 +29,4 @@ def deadline(
         value = vote_gain(standing, outlook) * outlook.cost / max(outlook.seconds, 1e-9)
         return Bid(value, "saturated" if least_gain(standing, outlook) < floor else "")
 
-    return Allocator(bid, pilot, max_samples, max_in_flight)
+    return Allocator(bid, pilot, max_samples, max_in_flight, by_time=True)

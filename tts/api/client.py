@@ -10,8 +10,6 @@ Requests leave in the order in which they were asked for, whatever call they bel
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
-import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -20,16 +18,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
 
+from msgspec.structs import replace
+
 from tts.api.arguments import as_limits, as_path, as_sampling, as_spec, check_keywords, numbers
 from tts.api.backend import open_backend
 from tts.api.options import Options, divided, run_options
 from tts.api.preflight import preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
+from tts.api.serving.allocation import as_allocation, prior_from
+from tts.api.serving.loop_thread import LoopThread
 from tts.api.solve import DEFAULT_STRATEGY
-from tts.api.sync import run_on_loop
 from tts.checks import require
 from tts.core.actions import SOLVER, Event, Generate, Verify, trial_of
+from tts.core.allocation.allocator import Prior
+from tts.core.allocation.shared_budget import SharedBudget
+from tts.core.allocation.streams import Streams
 from tts.core.budget import Ledger, Limits, Remaining
 from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
@@ -42,11 +46,12 @@ from tts.models.options import Target
 from tts.models.target import Pricing
 from tts.plugins.dependencies import check_models, verifiers_of
 from tts.plugins.given import Named
+from tts.plugins.names import allocator_of
 from tts.plugins.parts import part
-from tts.runs.plan import Cell, check_budgets
+from tts.runs.plan import Cell, check_budgets, check_open, is_open
 from tts.runs.served import FOLDER_HOURS, FOLDER_MB, Asked, ServedJournal, journal_of
 from tts.tasks.example import Example
-from tts.types import Cost, Problem, Prompt, Sampling, StrategySpec
+from tts.types import Cost, Problem, Prompt, Sampling
 
 if TYPE_CHECKING:
     from tts.clusters.base import Backend, Cluster
@@ -92,6 +97,10 @@ class Client:
         journal: folder for what was asked and paid for, prompts and answers included, in folders of their own of some
             `journal_mb` or `journal_hours` (`tts.runs.served`), of which `tts pool build` makes a pool; None: nothing
             is written to disk.
+        allocator: rule that decides when a call's samples are worth their cost no more, of each call that names none;
+            `price:price=0.001` or `deadline`. Calls with the same strategy and allocator share what they learn of costs
+            and of agreement. For strategies with n=none, others spend what they say; a call's own budget holds, too.
+        allocator_pool: pool of earlier calls (`tts pool build`), with whose means allocators begin.
         options: servers, prices, and `concurrency`, the most requests in flight (`tts.models.options.Target`), and
             prompts (`tts.tasks.options.Prompting`). No server starts a small model in process.
 
@@ -110,6 +119,8 @@ class Client:
         journal: str | Path | None = None,
         journal_mb: float = FOLDER_MB,
         journal_hours: float = FOLDER_HOURS,
+        allocator: str | None = None,
+        allocator_pool: str | Path | None = None,
         **options: Unpack[Options],
     ) -> None:
         check_keywords(Client, options)
@@ -123,10 +134,13 @@ class Client:
         self._open_backend = partial(open_backend, cluster, address, target)
         self._open_backend()  # what cannot work is said here, and nothing is opened before the block begins
         self._journal = None if journal is None else (as_path(journal, "journal"), journal_mb, journal_hours)
+        as_allocation(allocator)
+        self._allocator = allocator
+        self._pool = None if allocator_pool is None else as_path(allocator_pool, "allocator_pool")
         self._desk: _Desk | None = None
         self._books: Ledger | None = None  # of the desk, also after it was closed
         self._stack = AsyncExitStack()
-        self._thread: _LoopThread | None = None
+        self._thread: LoopThread | None = None
 
     async def __aenter__(self) -> Self:
         self._check_closed()
@@ -135,10 +149,13 @@ class Client:
             costs = self._pricing.costs(backend.served, backend.verifier)
             verifiers: dict[str, Verifier] = {}  # those of the calls so far
             cluster = await backend.cluster(verifiers)
+            prior = None
+            if self._pool is not None:
+                prior = await asyncio.to_thread(prior_from, self._pool, backend.name, costs)
             journal = None if self._journal is None else journal_of(backend.served, *self._journal)
             if journal is not None:
                 stack.push_async_callback(asyncio.to_thread, journal.close)
-            desk = _Desk(backend, cluster, verifiers, costs, self._run_budget, self._target, journal)
+            desk = _Desk(backend, cluster, verifiers, costs, self._run_budget, self._target, journal, prior)
             stack.push_async_callback(desk.aclose)
             self._stack, self._desk, self._books = stack.pop_all(), desk, desk.scheduler.ledger
         return self
@@ -152,7 +169,7 @@ class Client:
 
     def __enter__(self) -> Self:
         self._check_closed()
-        thread = _LoopThread(self)
+        thread = LoopThread(self)
         thread.enter()
         self._thread = thread
         return self
@@ -176,6 +193,7 @@ class Client:
         best: int = 1,
         observer: Observer | None = None,
         caller: str = "",
+        allocator: str | None = None,
     ) -> Solved:
         """Solve one prompt. Arguments as for `tts.solve`; None: as given to the client.
 
@@ -184,6 +202,7 @@ class Client:
             observer: hears of the call.
             caller: who asks. Callers get the window of requests in flight in turn, so that none waits for another's
                 queue; within one's own the earliest deadline comes first, then the order of arrival.
+            allocator: as for the client; `equal` is none.
 
         Cancelling the call cancels its requests, down to the engine, and no other call's.
 
@@ -196,7 +215,11 @@ class Client:
         given = self._sampling if sampling is None else as_sampling(sampling, self._target)
         (seed,) = numbers([seed])
         require(type(best) is int and best >= 1, "best", "a number of answers, at least 1", best)
-        call = desk.solve(problem, spec, resolve, share, seed, given, best, observer, caller)
+        decides = as_allocation(allocator)
+        if allocator is None and is_open(spec, resolve):
+            decides = as_allocation(self._allocator)
+        cell = Cell(spec, share, seed, decides)
+        call = desk.solve(problem, cell, resolve, given, best, observer, caller)
         if asyncio.get_running_loop() is desk.loop:
             return await call
         elsewhere: asyncio.Future[Solved] = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, desk.loop))
@@ -286,6 +309,7 @@ class _Desk:
         limits: Limits,
         target: Target,
         journal: ServedJournal | None,
+        prior: Prior | None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._backend = backend
@@ -295,6 +319,7 @@ class _Desk:
         self._limits = limits
         self._target = target
         self._journal = journal
+        self._streams = Streams(costs, prior)
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
@@ -331,28 +356,23 @@ class _Desk:
     async def solve(
         self,
         problem: Problem,
-        spec: StrategySpec,
+        cell: Cell,
         resolve: Callable[[str], Strategy],
-        share: Limits,
-        seed: int,
         sampling: Sampling,
         best: int,
         observer: Observer | None,
         caller: str,
     ) -> Solved:
         """Run one trial to its end."""
-        cell = Cell(spec, share, seed)
         self._check_running()
         models = await self._checked(cell, problem, resolve, sampling)
         self._check_running()
-        strategy = resolve(spec.name)
-        id = self._free(cell.id, problem)
-        planned = Planned(id, problem, spec, share, seed, models[SOLVER], strategy, models, cell.id, best, caller)
+        planned = Planned(
+            self._free(cell.id, problem), problem, cell.spec, cell.share, cell.seed, models[SOLVER],
+            resolve(cell.spec.name), models, cell.id, best, caller, self._stream_of(cell),
+        )  # fmt: skip
         if self._journal is not None:
-            asked = Asked(
-                planned.id, time.time(), problem, models[SOLVER], self.model, str(spec), str(share), seed, caller
-            )
-            self._journal.ask(asked)
+            self._journal.ask(_asked(planned, self.model))
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
         if observer is not None:
@@ -382,7 +402,12 @@ class _Desk:
         models = samplings_of(self._backend, sampling, verifiers, [cell], [problem], self._costs, self._limits)
         check_models([cell.spec], models, resolve)
         check_budgets([cell], [problem], self._costs, models[SOLVER], self._limits, resolve)
-        strategy = str(cell.spec), resolve(cell.spec.name), bool(problem.tools)
+        if cell.allocator is not None:
+            check_open(cell.spec, resolve)
+            if cell.share.bound_samples:
+                alone = replace(cell, allocator=None)
+                check_budgets([alone], [problem], self._costs, models[SOLVER], self._limits, resolve)
+        strategy = f"{cell.spec} {cell.allocator}", resolve(cell.spec.name), bool(problem.tools)
         asked = [cell], problem, resolve, self._costs, verifiers, models, self._target, self._backend, self._limits
 
         async def rehearse() -> None:
@@ -405,6 +430,12 @@ class _Desk:
                     self._rehearsed.add(strategy)
         finally:
             self._rehearsing.pop(strategy, None)
+
+    def _stream_of(self, cell: Cell) -> SharedBudget | None:
+        """The calls that this one shares what it learns with: those of the same strategy under the same allocator."""
+        if cell.allocator is None:
+            return None
+        return self._streams.of(f"{cell.spec} by {cell.allocator}", allocator_of(cell.allocator))
 
     def _free(self, cell: str, problem: Problem) -> str:
         """The cell's id, with a number while another call has it: the same calls, one after the other, have the same
@@ -455,37 +486,12 @@ class _Desk:
         self._observers.clear()
 
 
-class _LoopThread:
-    """A thread in which a client is open, on an event loop of its own."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._left = asyncio.Event()
-        self._thread = threading.Thread(target=lambda: run_on_loop(self._live()), name="tts-client", daemon=True)
-
-    def enter(self) -> None:
-        """Start the thread. Raises: the errors of opening the client."""
-        self._thread.start()
-        self._opened.result()
-
-    def leave(self) -> None:
-        """Close the client and end the thread."""
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._left.set)
-        self._thread.join()
-
-    async def _live(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        try:
-            async with self._client:
-                self._opened.set_result(None)
-                await self._left.wait()
-        except BaseException as error:
-            if self._opened.done():
-                raise
-            self._opened.set_exception(error)
+def _asked(planned: Planned, model: str) -> Asked:
+    assert planned.sampling is not None, "a client's trials have their own"
+    return Asked(
+        planned.id, time.time(), planned.problem, planned.sampling, model, str(planned.spec), str(planned.share),
+        planned.seed, planned.caller,
+    )  # fmt: skip
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

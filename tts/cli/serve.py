@@ -27,6 +27,13 @@ def serve(
     deadline_s: Annotated[
         float | None, typer.Option("--deadline-s", help="Seconds until the answer to a request that names none.")
     ] = None,
+    allocator: Annotated[
+        str | None,
+        typer.Option("--allocator", help="Rule that ends the sampling of requests (n=none): price or deadline."),
+    ] = None,
+    allocator_pool: Annotated[
+        Path | None, typer.Option("--allocator-pool", help="Pool of earlier requests, with whose means it begins.")
+    ] = None,
     aliases: Annotated[
         Path | None, typer.Option("--aliases", help="YAML file of models' names: what each one runs.")
     ] = None,
@@ -75,8 +82,8 @@ def serve(
             raise
         raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
     settings = Settings(
-        host, port, strategy, budget, run_budget, deadline_s, aliases, keys, state, journal, journal_mb,
-        journal_hours, max_queued, forward_unknown, body_mb, client_timeout_s, drain_s, tls_cert,
+        host, port, strategy, budget, run_budget, deadline_s, allocator, allocator_pool, aliases, keys, state,
+        journal, journal_mb, journal_hours, max_queued, forward_unknown, body_mb, client_timeout_s, drain_s, tls_cert,
         tls_key,
     )  # fmt: skip
     log_to_standard_error()

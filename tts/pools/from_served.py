@@ -23,7 +23,7 @@ from tts.types import Problem, Sampling
 # What a model's texts depend on: samples that differ in one of these are in groups of their own. Not so `max_tokens`:
 # it cuts some of them, which then say so.
 _APART = ("temperature", "top_p", "top_k", "min_p", "stop", "reasoning_effort", "chat_template_kwargs", "extra_body")
-SINGLE = "single"  # its one sample is watched where its tokens are sent as they come, and then has no share key
+SINGLE = "single"  # its samples are watched where their tokens are sent as they come, and then have no share keys
 
 
 class _Drawn(msgspec.Struct):
@@ -100,8 +100,8 @@ def _drawn(asked: Asked, records: list[Record]) -> Iterator[_Drawn]:
         first, _, rest = (share or "").partition("/")
         if share is not None and first == base and "/" not in rest:
             yield _Drawn(asked, share, event, scores.get(share, {}))
-        elif share is None and asked.strategy.partition("(")[0] == SINGLE:
-            yield _Drawn(asked, f"{base}/0", event, {})
+        elif share is None and asked.strategy.partition(":")[0] == SINGLE:
+            yield _Drawn(asked, f"{base}/{SINGLE}/{id.rpartition('/')[2]}", event, {})
 
 
 def _distinct(drawn: list[_Drawn]) -> list[_Drawn]:

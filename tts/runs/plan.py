@@ -68,17 +68,12 @@ def cells_of(config: RunConfig, problems: int, *, alone: bool = False) -> list[C
     """
     specs, budgets, total, allocators = config.specs(), config.limits(), config.run_limits(), config.allocations()
     for spec in specs if any(allocators) else ():
-        if not _is_open(spec):
-            raise InvalidParameter(
-                f"{spec} asks for a fixed number of samples, so that an allocator has nothing to decide: choose a "
-                f"strategy that takes n=none (majority_vote:n=none), or --allocator equal",
-                strategy=str(spec),
-            )
+        check_open(spec)
     divided = total and not any(budgets)
     cells = 1 if alone else len(specs) * len(allocators) * len(config.seeds)
 
     def cell(seed: int, spec: StrategySpec, share: Limits, allocator: StrategySpec | None) -> Cell:
-        if divided and _is_open(spec):
+        if divided and is_open(spec):
             share = total.divided(cells * problems) if allocator is None else Limits()
         if allocator is None:
             return Cell(spec, share, seed)
@@ -140,7 +135,7 @@ def check_budgets(
         open count (n=None) without a budget that would end it.
     """
     for cell in cells:
-        if cell.allocator is None and _is_open(cell.spec, resolve) and not cell.share.bound_samples:
+        if cell.allocator is None and is_open(cell.spec, resolve) and not cell.share.bound_samples:
             raise InvalidParameter(
                 f"{cell.spec} spends its whole budget (n=None), but has none{_in(cell.share)}: set n, or give --budget",
                 name="n",
@@ -248,7 +243,17 @@ def outcome_of(decided: Decided, cell: Cell, verdict: Verdict) -> Outcome:
     )
 
 
-def _is_open(spec: StrategySpec, resolve: Callable[[str], Strategy] = strategy) -> bool:
+def check_open(spec: StrategySpec, resolve: Callable[[str], Strategy] = strategy) -> None:
+    """Refuse a strategy over which an allocator has nothing to decide. Raises: InvalidParameter."""
+    if not is_open(spec, resolve):
+        raise InvalidParameter(
+            f"{spec} asks for a fixed number of samples, so that an allocator has nothing to decide: choose a "
+            f"strategy that takes n=none (majority_vote:n=none), or --allocator equal",
+            strategy=str(spec),
+        )
+
+
+def is_open(spec: StrategySpec, resolve: Callable[[str], Strategy] = strategy) -> bool:
     """Whether the strategy spends until its budget ends."""
     known = {p.name: p.default for p in parameters(resolve(spec.name))}
     return "n" in known and spec.params.get("n", known["n"]) is None

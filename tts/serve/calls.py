@@ -104,6 +104,7 @@ class Call:
                 best=self._asked.count,
                 observer=self,
                 caller=self._hold.key.name,
+                allocator=self.chosen.allocator,
             )
         except TTSError as error:
             raise refusal_of(error) from None

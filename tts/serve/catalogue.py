@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tts.api.arguments import as_limits, as_spec
+from tts.api.serving.allocation import as_allocation
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter, TTSError, unknown_name
-from tts.plugins.names import names
+from tts.plugins.names import EQUAL, names
 from tts.plugins.spec import split_spec
 from tts.serve.protocol.fields import APPROACHES, Wanted, wanted_of
 from tts.serve.protocol.refusals import Refusal
@@ -21,11 +22,13 @@ _OUTSIDE = re.compile(r"[:/\\]|\.py\b|\bfile\s*=")
 
 
 class Chosen(Value, frozen=True):
-    """What a request runs: a strategy, the limits of the request, and whether its stream has events with types."""
+    """What a request runs: a strategy, the limits of the request, whether its stream has events with types, and the
+    allocator, if it names one."""
 
     strategy: str
     limits: Limits
     events: bool = False
+    allocator: str | None = None
 
 
 class Catalogue:
@@ -59,6 +62,8 @@ class Catalogue:
         """
         if wanted.strategy is not None:
             _check_inside(wanted.strategy)
+        if wanted.allocator is not None:
+            _check_known(wanted.allocator)
         named = self._named(model)
         both = wanted.over(named).over(self._default)
         limits = self._default_limits
@@ -66,7 +71,8 @@ class Catalogue:
             limits = _merged(limits, _limits(text or ""))
         ends = [s for s in (both.deadline_s, limits.seconds) if s is not None]
         assert both.strategy is not None, "the default has a strategy"
-        return Chosen(both.strategy, _merged(limits, Limits(seconds=min(ends, default=None))), bool(both.events))
+        limits = _merged(limits, Limits(seconds=min(ends, default=None)))
+        return Chosen(both.strategy, limits, bool(both.events), both.allocator)
 
     def _named(self, model: str | None) -> Wanted:
         if model is None or model == self.model:
@@ -114,8 +120,16 @@ def _check_inside(strategy: str) -> None:
         )
 
 
+def _check_known(allocator: str) -> None:
+    """Refuse an allocator of a request that is none of the library's or of the installed plugins'."""
+    known = [EQUAL, *names("allocators")]
+    name = allocator.partition(":")[0].strip()
+    if name not in known:
+        raise unknown_name("allocator", name, known)
+
+
 def read_aliases(path: Path | None) -> dict[str, Wanted]:
-    """Read a YAML file of aliases: name -> a strategy, or a mapping with `strategy`, `budget` and `deadline_s`.
+    """Read a YAML file of aliases: name -> a strategy, or a mapping with the fields of `Wanted`.
 
     Raises: InvalidParameter, UnknownName.
     """
@@ -134,6 +148,7 @@ def _alias(name: object, given: object, path: Path) -> Wanted:
         if wanted.strategy is not None:
             split_spec(wanted.strategy, "strategy")
             as_spec(wanted.strategy, None)
+        as_allocation(wanted.allocator)
     except Refusal as refusal:
         raise InvalidParameter(refusal.message, name="aliases") from None
     except TTSError as error:

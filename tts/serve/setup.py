@@ -9,7 +9,9 @@ from typing import Any
 
 from tts.api.arguments import as_limits, as_sampling, as_spec
 from tts.api.client import Client
+from tts.api.serving.allocation import as_allocation
 from tts.errors import InvalidParameter
+from tts.runs.plan import check_open
 from tts.runs.served import FOLDER_HOURS, FOLDER_MB
 from tts.serve.accounts import Bookkeeping, check_bounded
 from tts.serve.app import Patience, Service
@@ -29,6 +31,8 @@ class Settings(Value, frozen=True):
     budget: str = ""
     run_budget: str = ""
     deadline_s: float | None = None
+    allocator: str | None = None
+    allocator_pool: Path | None = None
     aliases: Path | None = None
     keys: Path | None = None
     state: Path | None = None
@@ -71,7 +75,9 @@ class Setup(Value, frozen=True):
             value = getattr(settings, name)
             if not 0 < value < math.inf:
                 raise InvalidParameter(f"{name} must be a number above 0, but got {value}", name=name)
-        as_spec(settings.strategy, None)
+        spec, resolve = as_spec(settings.strategy, None)
+        if as_allocation(settings.allocator) is not None:
+            check_open(spec, resolve)
         check_bounded(keys, as_limits(settings.budget))
         sampling = as_sampling(options.get("sampling"), {})
         return cls(settings, {**options, "sampling": sampling}, keys, aliases, sampling)
@@ -86,6 +92,8 @@ class Setup(Value, frozen=True):
             "journal": settings.journal and settings.journal / replica,
             "journal_mb": settings.journal_mb,
             "journal_hours": settings.journal_hours,
+            "allocator": settings.allocator,
+            "allocator_pool": settings.allocator_pool,
         }
         return Client(run_budget=settings.run_budget, **kept, **self.options)
 

@@ -147,6 +147,21 @@ class Outlook(Value, frozen=True):
     agreement: float = 2 / 3
 
 
+class Prior(Value, frozen=True):
+    """What earlier traffic says of a sample, before any has come.
+
+    Args:
+        samples: number of samples that it rests on. cost, seconds: of one, in the mean.
+        pairs: problems with two answers; agreed: those of them whose first two are the same.
+    """
+
+    samples: int
+    cost: Cost
+    seconds: float = 0.0
+    pairs: int = 0
+    agreed: int = 0
+
+
 Bidding = Callable[[Standing, Outlook], Bid]
 
 
@@ -162,6 +177,7 @@ class Allocator:
             parallelism.
         compares: whether problems are ranked against one another, so that all must be known; else each is decided by
             itself, and an endless stream of problems will do.
+        by_time: whether it ranks problems, but stops each by the time that it has left, so that a stream will do, too.
     """
 
     bid: Bidding
@@ -169,6 +185,12 @@ class Allocator:
     max_samples: int = 64
     max_in_flight: int = 8
     compares: bool = True
+    by_time: bool = False
+
+    @property
+    def online(self) -> bool:
+        """Whether it can decide on problems that come one by one."""
+        return self.by_time or not self.compares
 
     def __post_init__(self) -> None:
         for name in ("pilot", "max_samples", "max_in_flight"):

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 
 from tts.checks import shown
 from tts.core.actions import Event, Finished, Generate, Progressed, Refused, Scored, Verify, is_sample, trial_of
-from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Standing, is_sound, plus, whole_micros
+from tts.core.allocation.allocator import UNITS, Allocator, Bid, Outlook, Prior, Standing, is_sound, plus, whole_micros
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.core.journal.records import Allotted, Decided, Record, Repriced, Stopped
 from tts.core.protocols import CostModel
@@ -33,15 +33,17 @@ from tts.selectors import Scores
 from tts.types import Candidate, Cost, ErrorInfo
 
 PILOT, RANKED = 0, 1  # in this order
+MOST_PRIOR = 1024
 
 
 class _Problem:
     """An open trial: its asks, its standing, and its current entry in the ranking."""
 
-    __slots__ = ("entry", "samples", "standing", "verifications")
+    __slots__ = ("ends_s", "entry", "samples", "standing", "verifications")
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, ends_s: float | None) -> None:
         self.standing = standing
+        self.ends_s = ends_s  # of its own time, on the run's clock
         self.samples: dict[str, Generate | Verify] = {}  # by id: asked for and not granted
         self.verifications: dict[str, Generate | Verify] = {}  # and what else helps to decide
         self.entry = 0
@@ -102,10 +104,26 @@ class SharedBudget:
         """The number of asks granted and not ended."""
         return len(self._granted)
 
-    def open(self, trial: str, problem_id: str, scores: Scores, stopped: str = "") -> None:
+    @property
+    def idle(self) -> bool:
+        """Whether no trial is open."""
+        return not self._problems
+
+    def expect(self, prior: Prior) -> None:
+        """Begin with what earlier traffic says, as if it were `MOST_PRIOR` samples and pairs at the most: enough to be
+        believed at first, and few enough for other traffic to be noticed."""
+        count, cost = min(prior.samples, MOST_PRIOR), prior.cost
+        picodollars, flops = (cost.picodollars or 0) * count, (cost.flops or 0) * count
+        sums = Cost(cost.samples * count, cost.tokens * count, picodollars, flops)
+        self._samples.add(sums, whole_micros(prior.seconds * count), count)
+        pairs = min(prior.pairs, MOST_PRIOR)
+        self._pairs += pairs
+        self._agreed += round(prior.agreed * pairs / max(1, prior.pairs))
+
+    def open(self, trial: str, problem_id: str, scores: Scores, stopped: str = "", ends_s: float | None = None) -> None:
         """Add a trial, new or of an earlier session, which may have stopped it. `scores` are the trial's own, and stay
-        up to date."""
-        self._problems[trial] = _Problem(Standing(problem_id, self._opened, scores, stopped))
+        up to date. `ends_s`: when its own time ends, on the run's clock."""
+        self._problems[trial] = _Problem(Standing(problem_id, self._opened, scores, stopped), ends_s)
         self._opened += 1
 
     def ask(self, action: Generate | Verify) -> None:
@@ -265,7 +283,7 @@ class SharedBudget:
         standing, most = problem.standing, self.allocator.max_samples
         if problem.verifications:
             cost = self._verifications.of(self._unit) / self._mean if self._verifications.count else 1.0
-            self._enter(trial, problem, RANKED, -self._bid(standing, self._outlook(standing)).value / max(cost, 1e-9))
+            self._enter(trial, problem, RANKED, -self._bid(standing, self._outlook(problem)).value / max(cost, 1e-9))
         elif not (problem.samples or standing.in_flight):
             return
         elif standing.stopped:
@@ -273,7 +291,7 @@ class SharedBudget:
         elif standing.taken < min(self.allocator.pilot, most):
             self._enter(trial, problem, PILOT, standing.taken)
         else:
-            outlook = self._outlook(standing)
+            outlook = self._outlook(problem)
             bid = self._bid(standing, outlook) if standing.taken < most else Bid(0.0, "full")
             if not bid.stop:
                 self._enter(trial, problem, RANKED, -bid.value / outlook.cost)
@@ -314,13 +332,14 @@ class SharedBudget:
 
     # --- prices
 
-    def _outlook(self, standing: Standing) -> Outlook:
+    def _outlook(self, problem: _Problem) -> Outlook:
         """The outlook of a problem: the mean of its own samples and one more of the run's mean."""
+        standing = problem.standing
         unit, mean, weight = self._unit, self._mean, standing.samples + 1
         cost = max((standing.spent[unit] + mean) / weight / mean, 1e-9)
         seconds = (standing.micros / 1e6 + self._scale.seconds) / weight
-        limit = self.ledger.limits.seconds
-        left = None if limit is None else max(0.0, limit - self.now)
+        ends = [end for end in (self.ledger.limits.seconds, problem.ends_s) if end is not None]
+        left = max(0.0, min(ends) - self.now) if ends else None
         samples = max(0, self.allocator.max_samples - standing.taken)
         return Outlook(cost, seconds, left, self._closed, self._closed_spent[unit], samples, self._agreement)
 

@@ -96,7 +96,7 @@ class Dispatcher(ABC):
         self._costs = costs
         self._window = window
         self._reuse = reuse
-        self._shared_budgets = shared_budgets
+        self._shared_budgets = dict(shared_budgets)
         self._turns = turns
         self._actions = ActionTable(turns)
         self._inbox: deque[Event] = deque()

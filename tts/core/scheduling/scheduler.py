@@ -188,6 +188,8 @@ class Scheduler(Dispatcher):
                 self._on_event(self._inbox.popleft())
             if not self._resume.waiting:  # until all are back, the ledger lacks a part of the spending
                 self._turn_down()
+                while self.serves and self._allot():  # what an allocator grants queues with the others, in turn
+                    pass
                 self._grant(all_asked=self._agenda.is_over or not self._compares)
             if not self._inbox and not self._open_next():
                 break
@@ -255,6 +257,8 @@ class Scheduler(Dispatcher):
             if shared is not None:
                 standing = shared.close(trial.id, trial.ledger.spent)
                 self._take_records(shared)
+                if self.serves and shared.idle:
+                    del self._shared_budgets[shared.name]
             if not trial.broken_off:
                 self._report(trial.result, Cost.sum(opened.paid), standing)
             self._memory.close(trial.id)
@@ -269,10 +273,16 @@ class Scheduler(Dispatcher):
 
     # --- allocators
 
+    def _shared_budget_of(self, id: str) -> SharedBudget | None:
+        if not self.serves:
+            return super()._shared_budget_of(id)
+        opened = self._open.get(trial_of(id))
+        return None if opened is None else opened.shared
+
     def _turn_down(self) -> None:
         """Tell their end to trials that an allocator has stopped, so that their answers need not wait for the
         others'."""
-        for name, shared in self._shared_budgets.items():
+        for name, shared in [*self._shared_budgets.items()]:
             shared.now = self.now
             shared.wake(self._history.repriced.get(name))
             for stopped in shared.cut_off():
@@ -306,7 +316,7 @@ class Scheduler(Dispatcher):
         if not left:
             self._report(self._out_of_time(planned), Cost())
             return
-        shared = self._shared_budget_of(planned.id)
+        shared = planned.stream or self._shared_budgets.get(planned.cell)
         trial = Trial(
             planned.id,
             planned.problem,
@@ -325,11 +335,16 @@ class Scheduler(Dispatcher):
             unsafe_execute=self._unsafe_execute,
             best=planned.best,
         )
+        ends_s = None if planned.share.seconds is None else self.now + planned.share.seconds
         if self._turns is not None:
-            seconds = planned.share.seconds
-            self._turns.begin(trial.id, planned.caller, None if seconds is None else self.now + seconds)
+            self._turns.begin(trial.id, planned.caller, ends_s)
         if shared is not None:
-            shared.open(trial.id, trial.problem.id, trial.scores, self._history.stopped.get(trial.id, ""))
+            if planned.stream is not None:
+                shared.foreign = self.foreign
+                self._shared_budgets[shared.name] = shared
+            stopped = self._history.stopped.get(trial.id, "")
+            own_end_s = None if planned.stream is None else ends_s  # in a plan, the time is that of all problems
+            shared.open(trial.id, trial.problem.id, trial.scores, stopped, own_end_s)
         opened = self._open[planned.id] = _Open(trial, shared)
         self._agenda.opened(planned.problem.id)
         if at_s is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tts.core.actions import Action
 from tts.core.allocation.allocator import Standing
+from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.budget import Limits
 from tts.core.journal.records import Decided, Record
 from tts.core.result import Ends, Result
@@ -23,6 +24,7 @@ class Planned(Value, frozen=True):
         seeded: cell in whose name seeds are made; "" is this one.
         best: number of candidates that are asked for, the strategy's choice first.
         caller: who asks, of a scheduler that serves: its callers get the window in turn.
+        stream: the budget that decides, of a scheduler that serves; None: the trial spends its own share.
     """
 
     cell: str
@@ -36,6 +38,7 @@ class Planned(Value, frozen=True):
     seeded: str = ""
     best: int = 1
     caller: str = ""
+    stream: SharedBudget | None = None
 
     @property
     def id(self) -> str:

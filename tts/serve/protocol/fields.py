@@ -32,7 +32,7 @@ APPROACHES = {
 }  # fmt: skip
 NOT_YET = ("functions", "function_call", "modalities", "audio")
 KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
-_TTS = ("strategy", "budget", "deadline_s", "events")
+_TTS = ("strategy", "budget", "deadline_s", "events", "allocator")
 MOST_CHOICES = 128  # OpenAI's limit
 
 
@@ -42,12 +42,14 @@ class Wanted(Value, frozen=True):
     Args:
         strategy: `NAME:PARAM=VALUE,...`. budget: limits of the request, as text. deadline_s: seconds until its answer.
         events: whether a stream tells its progress in events with types, in place of comments.
+        allocator: when samples are worth their cost no more, as a strategy is written.
     """
 
     strategy: str | None = None
     budget: str | None = None
     deadline_s: float | None = None
     events: bool | None = None
+    allocator: str | None = None
 
     def over(self, other: Wanted) -> Wanted:
         """These wishes, and the other's where they say nothing."""
@@ -169,14 +171,14 @@ def wanted_of(given: object, where: str) -> Wanted:
     budget = given.get("budget")
     if isinstance(budget, Mapping):
         budget = ",".join(f"{name}={amount}" for name, amount in budget.items())
-    for name, value in (("strategy", given.get("strategy")), ("budget", budget)):
+    strategy, allocator = given.get("strategy"), given.get("allocator")
+    for name, value in (("strategy", strategy), ("budget", budget), ("allocator", allocator)):
         if value is not None and not isinstance(value, str):
             raise Refusal(400, f"{named(name)} must be text, but got {shown(value)}", param=named(name))
     events = given.get("events")
     if events is not None and type(events) is not bool:
         raise Refusal(400, f"{named('events')} must be true or false, but got {shown(events)}", param=named("events"))
-    deadline_s = seconds_of(given.get("deadline_s"), named("deadline_s"))
-    return Wanted(given.get("strategy"), budget, deadline_s, events)
+    return Wanted(strategy, budget, seconds_of(given.get("deadline_s"), named("deadline_s")), events, allocator)
 
 
 def _of_habits(fields: Mapping[str, Any]) -> Wanted:

@@ -1,0 +1,1 @@
+"""Parts of a client that stays open: `tts.api.client`."""

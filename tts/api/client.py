@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.serving.allocation import as_allocation, prior_from
 from tts.api.serving.loop_thread import LoopThread
+from tts.api.serving.observer import Observer
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.checks import require
 from tts.core.actions import SOLVER, Event, Generate, Verify, trial_of
@@ -60,26 +61,6 @@ if TYPE_CHECKING:
 MOST_REHEARSED = 1024  # strategies that are remembered as rehearsed
 _Known = tuple[str, Strategy, bool]  # a strategy's text, its function, and whether its problem had tools
 CLOSING_S = 2.0  # time that a cancelled call waits for its streams to be closed
-
-
-class Observer(Protocol):
-    """Hears of one call of a client, on the client's event loop."""
-
-    def opened(self) -> None:
-        """Note that the call may cost something from here on."""
-
-    def heard(self, event: Event) -> None:
-        """Note an event of one of the call's requests."""
-
-    def began(self, action: Generate | Verify) -> None:
-        """Note that one of the call's requests has left."""
-
-    def decided(self, result: Result) -> None:
-        """Note the answer of a call, all but its bill, whose strategy has decided before its requests have ended."""
-
-    def paid(self, cost: Cost) -> None:
-        """Note the whole cost, once no request of the call is under way any more: also of a call that was cancelled or
-        has failed. Of a call that the closing of its client ended, nobody knows it, and this is not called."""
 
 
 class Client:

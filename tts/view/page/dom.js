@@ -126,12 +126,12 @@ export function keyed(container, key) {
 
 const tip = document.getElementById("tip");
 
-// What is shown beside an element while a pointer or the focus is on it: a list of lines.
-export function explained(element, lines) {
+// What is shown beside an element while a pointer or the focus is on it: a list of lines. `place`: the part at which.
+export function explained(element, lines, place = element) {
   const show = () => {
     tip.replaceChildren(...lines.map((line) => el("div", {}, line)));
     tip.hidden = false;
-    const at = element.getBoundingClientRect();
+    const at = place.getBoundingClientRect();
     const left = Math.min(at.left + at.width / 2 + 10, window.innerWidth - tip.offsetWidth - 8);
     const above = at.top - tip.offsetHeight - 8;
     tip.style.left = `${Math.max(8, left)}px`;

@@ -21,6 +21,7 @@ class Grid {
   constructor(grid, overview, search) {
     this.grid = grid;
     this.cells = grid.cells.map((id) => overview.cells.find((cell) => cell.id === id) ?? { id, strategy: id });
+    this.names = this.cells.map((cell) => visible(described(cell)));
     this.measures = grid.problems.map((problem, at) => measured(grid.score[at], at));
     this.wanted = Object.fromEntries(["q", "sort", "dir", "show", "a", "b"].map((name) => [name, search.get(name) ?? ""]));
     this.drawn = new Map(); // of a row's number: its element
@@ -33,7 +34,8 @@ class Grid {
     this.body = el("div", { class: "gbody", role: "rowgroup" });
     this.box = el("div", { class: "grid", role: "grid", tabindex: "0", "data-key": "grid", "data-scroll": "grid",
       "aria-label": "Problems and cells. Arrow keys move, Enter opens", "aria-colcount": this.cells.length + 3,
-      on: { scroll: () => this.soon(), keydown: (event) => this.key(event), click: (event) => this.press(event), focus: () => this.mark() } },
+      on: { scroll: () => this.soon(), keydown: (event) => this.key(event), click: (event) => this.press(event), focus: () => this.mark(),
+        pointerover: ({ target }) => { if (target.ariaLabel && target !== this.box) target.title = target.ariaLabel; } } },
       el("div", { class: "ghead", role: "rowgroup" }, this.head), this.body);
     const longest = Math.max(12, ...this.cells.map((cell) => named(cell).length));
     this.box.style.setProperty("--cells", this.cells.length);
@@ -124,42 +126,57 @@ class Grid {
   draw() {
     const first = Math.max(0, Math.floor(this.box.scrollTop / ROW) - BEYOND);
     const last = Math.min(this.rows.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / ROW) + BEYOND);
+    const spare = []; // rows that have left, to be filled anew: that is cheaper than to make others
     for (const [at, row] of this.drawn) {
-      if (at < first || at >= last) {
-        row.remove();
-        this.drawn.delete(at);
-      }
+      if (at >= first && at < last) continue;
+      spare.push(row);
+      this.drawn.delete(at);
     }
-    for (let at = first; at < last; at++) if (!this.drawn.has(at)) this.place(at);
+    let next = null;
+    for (let at = last - 1; at >= first; at--) { // in the document they are in the order in which they are seen
+      if (!this.drawn.has(at)) {
+        const row = spare.pop() ?? this.blank();
+        this.fill(row, at);
+        this.body.insertBefore(row, next);
+        this.drawn.set(at, row);
+      }
+      next = this.drawn.get(at);
+    }
+    for (const row of spare) row.remove();
     this.mark();
   }
 
-  place(at) {
-    const row = this.row(at);
-    const next = [...this.drawn.keys()].filter((each) => each > at);
-    this.body.insertBefore(row, next.length ? this.drawn.get(Math.min(...next)) : null); // read in the order that is seen
-    this.drawn.set(at, row);
+  blank() {
+    const part = (kind, role, column) => el("div", { class: kind, role, "aria-colindex": column + 1, "data-column": column });
+    return el("div", { class: "grow", role: "row" }, el("div", { class: "gname", role: "rowheader", "aria-colindex": "1", "data-column": "0" },
+      el("a", { tabindex: "-1" }, el("bdi")), " ", el("bdi", { class: "muted" })), part("gnumber", "gridcell", 1), part("gnumber", "gridcell", 2),
+    this.cells.map((cell, column) => part("gcell", "gridcell", column + 3)));
   }
 
-  row(at) {
+  fill(row, at) {
     const problem = this.grid.problems[this.rows[at]], { difficulty, disagreement } = this.measures[this.rows[at]];
-    const row = el("div", { class: "grow", role: "row", "aria-rowindex": at + 2, "data-row": at },
-      el("div", { class: "gname", role: "rowheader", "aria-colindex": "1", id: `g${at}-0`, "data-column": "0", title: problem.prompt },
-        el("a", { href: address("problem", problem.id), tabindex: "-1" }, el("bdi", {}, problem.id)), " ", el("bdi", { class: "muted" }, problem.prompt)),
-      el("div", { class: "gnumber", role: "gridcell", "aria-colindex": "2", id: `g${at}-1`, "data-column": "1" }, percent(difficulty, 0)),
-      el("div", { class: "gnumber", role: "gridcell", "aria-colindex": "3", id: `g${at}-2`, "data-column": "2" }, percent(disagreement, 0)),
-      this.cells.map((cell, column) => this.cell(at, column)));
+    const [name, ...others] = row.children, [to, prompt] = name.children;
+    row.dataset.row = at;
+    row.setAttribute("aria-rowindex", at + 2);
     row.style.transform = `translateY(${at * ROW}px)`;
-    return row;
+    name.title = visible(problem.prompt ?? "");
+    to.href = address("problem", problem.id);
+    to.firstChild.textContent = visible(problem.id);
+    prompt.textContent = visible(problem.prompt ?? "");
+    others[0].textContent = percent(difficulty, 0);
+    others[1].textContent = percent(disagreement, 0);
+    for (let column = 0; column < this.cells.length; column++) this.colour(others[column + 2], this.rows[at], column);
+    for (let column = 0; column < row.children.length; column++) row.children[column].id = `g${at}-${column}`;
   }
 
-  cell(at, column) {
-    const problem = this.rows[at], show = this.wanted.show || "score";
+  colour(box, problem, column) {
+    const show = this.wanted.show || "score";
     const value = this.grid[show][problem][column], state = this.grid.state?.[problem]?.[column] ?? "";
-    const text = value === null || value === undefined ? (STATE_SIGNS[state] ?? "–") : show === "score" ? percent(value, 0) : short(value);
-    const said = `${described(this.cells[column])}: ${value === null || value === undefined ? state || "unknown" : `${text}${show === "score" ? " %" : ` ${show}`}`}`;
-    return el("div", { class: `gcell ${value === null || value === undefined ? "none" : this.heat(show, value)}`, role: "gridcell", "aria-colindex": column + 4,
-      id: `g${at}-${column + 3}`, "data-column": column + 3, title: said, "aria-label": said }, text);
+    const unknown = value === null || value === undefined;
+    const text = unknown ? (STATE_SIGNS[state] ?? "–") : show === "score" ? percent(value, 0) : short(value);
+    box.className = `gcell ${unknown ? "none" : this.heat(show, value)}`;
+    box.textContent = text;
+    box.ariaLabel = `${this.names[column]}: ${unknown ? state || "unknown" : `${text} ${show === "score" ? "%" : show}`}`;
   }
 
   heat(show, value) {

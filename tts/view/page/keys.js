@@ -11,6 +11,7 @@ const KEYS = [
   ["g", "grid"],
   ["c", "compare two cells"],
   ["[  ]", "the problem before, the next one"],
+  ["1 … 6", "the parts of a trial's page"],
   ["t", "colours: automatic, light, dark"],
   ["m", "model texts in a monospaced font"],
   ["Tab, Enter", "the next link or button; open it"],
@@ -37,7 +38,8 @@ export function keyboard() {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || dialog.open) return;
     if (event.target.closest?.("input, select, textarea")) return;
-    const action = does[event.key] ?? (go[event.key] && (() => document.querySelector(`nav [href="${go[event.key]}"]`).click()));
+    const jump = /^[1-9]$/.test(event.key) ? document.querySelector(`[data-jump="${event.key}"]`) : null;
+    const action = (jump && (() => jump.click())) ?? does[event.key] ?? (go[event.key] && (() => document.querySelector(`nav [href="${go[event.key]}"]`).click()));
     if (!action) return;
     event.preventDefault();
     action();

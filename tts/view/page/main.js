@@ -84,10 +84,14 @@ function arrive(here) {
   current = here;
   const place = places.get(here);
   window.scrollTo(0, place?.top ?? 0);
-  for (const box of main.querySelectorAll("[data-scroll]")) box.scrollTo(...(place?.boxes[box.dataset.scroll] ?? [0, 0]));
+  for (const box of main.querySelectorAll("[data-scroll]")) box.scrollTo(...(place?.boxes[box.dataset.scroll] ?? middle(box)));
   const wanted = main.querySelector("[data-arrive]");
   const focus = (place?.key && keyed(main, place.key)) ?? wanted ?? (first ? null : main.querySelector("h1"));
   focus?.focus({ preventScroll: Boolean(place) || focus !== wanted });
+}
+
+function middle(box) {
+  return [box.dataset.left - box.clientWidth / 2 || 0, box.dataset.top - box.clientHeight / 2 || 0];
 }
 
 function leave() {

@@ -88,7 +88,7 @@ function request(each, at, top, line, x, end, look) {
     first > sent ? svg("rect", { class: "wait", x: x(sent), y: top + 1, width: x(first) - x(sent), height: tall }) : null,
     svg("rect", { class: `run ${classOf(each.state)}${each.hedged ? " hedged" : ""}`, x: x(first), y: top + 1, width: Math.max(1.5, x(last) - x(first)), height: tall }),
     CROSSED.has(each.state) ? svg("path", { class: "cross", d: `M${x(last) - 3},${top + 2}l6,${tall - 2}m0,-${tall - 2}l-6,${tall - 2}` }) : null);
-  return explained(group, lines);
+  return explained(group, lines, group.querySelector(".run"));
 }
 
 const CROSSED = new Set(["cancelled", "failed", "lost"]);

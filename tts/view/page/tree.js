@@ -35,7 +35,10 @@ export function tree(candidates, name, look) {
     else if (to()) go(to());
     event.preventDefault();
   });
-  return el("div", { class: "scroll drawing", "data-scroll": "tree", role: "region", "aria-label": "Tree" }, drawing);
+  const box = el("div", { class: "scroll drawing", "data-scroll": "tree", role: "region", "aria-label": "Tree" }, drawing);
+  const [left, top] = place(nodes.find((node) => node.candidate.selected) ?? nodes[0]);
+  Object.assign(box.dataset, { left, top }); // what is to be in the middle at first
+  return box;
 }
 
 // Nodes with their depth and height: leaves are lines, a parent stands in the middle of its children.

@@ -24,6 +24,15 @@ export async function trialPage({ overview, args: [id], search, signal }) {
   };
   const draw = () => votes.replaceChildren(...[bars(trial.votes ?? [], press, list.answer)].flat());
   draw();
+  const parts = [
+    partOf("Why this answer", null, el("div", { class: "columns" }, el("div", {}, why(trial)), trial.votes?.length ? el("div", {}, el("h3", {}, "Votes"),
+      el("p", { class: "muted" }, "Press an answer to see its candidates only."), votes) : null)),
+    partOf("Candidates", trial.candidates.length, list.nodes()),
+    trial.candidates.some((each) => each.parent) ? partOf("Tree", null, tree(trial.candidates, list.name, look)) : null,
+    trial.verifications?.length ? partOf("Verifications", trial.verifications.length, verifications(trial, list.name, look)) : null,
+    partOf("Time line", null, timeline(trial, list.name, look)),
+    partOf("Bill", null, bill(trial)),
+  ].filter(Boolean);
   const children = [
     el("nav", { class: "crumbs", "aria-label": "Where this is" }, link(address("problem", trial.problem.id), "Problem ", model(trial.problem.id, 60)),
       " › ", el("bdi", {}, cell ? described(cell) : named(trial)), ` › seed ${count(trial.seed)}`),
@@ -31,16 +40,26 @@ export async function trialPage({ overview, args: [id], search, signal }) {
     remarks(trial),
     foldable(`prompt ${id}`, ["Prompt ", el("bdi", { class: "muted" }, beginning(trial.problem.prompt))], () => [turns(trial.problem.prompt)].flat().concat(reference(trial.problem)), { class: "card" }),
     facts(trial),
-    el("div", { class: "columns" },
-      el("section", {}, el("h2", {}, "Why this answer"), why(trial)),
-      trial.votes?.length ? el("section", {}, el("h2", {}, "Votes"), el("p", { class: "muted" }, "Press an answer to see its candidates only."), votes) : null),
-    el("section", {}, el("h2", {}, `Candidates (${count(trial.candidates.length)})`), list.nodes()),
-    trial.candidates.some((each) => each.parent) ? el("section", {}, el("h2", {}, "Tree of parents and steps"), tree(trial.candidates, list.name, look)) : null,
-    trial.verifications?.length ? el("section", {}, el("h2", {}, `Verifications (${count(trial.verifications.length)})`), verifications(trial, list.name, look)) : null,
-    el("section", {}, el("h2", {}, "Time line of requests"), timeline(trial, list.name, look)),
-    el("section", {}, el("h2", {}, "Bill"), bill(trial)),
+    jumps(parts),
+    parts.map((part) => part.section),
   ];
   return { title: `${trial.answer ?? "no answer"} (${trial.problem.id})`, children };
+}
+
+// A part of the page, with a heading that can be jumped to.
+function partOf(title, size, inside) {
+  const heading = el("h2", { tabindex: "-1" }, title, size === null ? null : ` (${count(size)})`);
+  return { title, size, heading, section: el("section", {}, heading, inside) };
+}
+
+function jumps(parts) {
+  const jump = ({ heading }) => {
+    heading.scrollIntoView({ block: "start" });
+    heading.focus({ preventScroll: true });
+  };
+  return el("nav", { class: "jumps", "aria-label": "Parts of this page" }, parts.map((each, at) => el("button", {
+    type: "button", "data-key": `jump ${each.title}`, "data-jump": at + 1, title: `${each.title} (${at + 1})`, on: { click: () => jump(each) },
+  }, each.title, each.size === null ? null : el("small", {}, ` ${count(each.size)}`))));
 }
 
 function beginning(prompt) {

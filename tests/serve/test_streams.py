@@ -4,8 +4,11 @@ import asyncio
 from typing import Any
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as some
 from serving import ASK, Served, served
 
+from tts.serve.live import LiveText
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
 
@@ -72,30 +75,27 @@ def test_a_stream_that_fails_ends_with_an_error_and_never_with_a_finish_reason()
 
 
 def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> None:
-    from tts.core.actions import Progressed
-    from tts.core.budget import Limits
-    from tts.serve.accounts import Accounts
-    from tts.serve.calls import Call
-    from tts.serve.catalogue import Chosen
-    from tts.serve.keys import ANYBODY
-    from tts.serve.metrics import Counts
-    from tts.serve.protocol.fields import Asked
-    from tts.serve.waiting import Waiting
-    from tts.types import Message, Problem, Sampling
-
-    def heard(*pieces: tuple[str, int]) -> Call:
-        hold = asyncio.run(Accounts([ANYBODY]).begin(ANYBODY, Limits(), "id"))
-        asked = Asked(((Message("user", "?"),),), None, {}, stream=True)
-        told = asyncio.Event()
-        place = Waiting().enter("-")
-        call = Call(asked, Problem("p", "?"), Chosen("single", Limits()), Sampling(), hold, place, Counts(), told)
-        for text, offset in pieces:
-            call.heard(Progressed("c/p/1", 0.0, text, offset, 1))
-        return call
+    def heard(*pieces: tuple[str, int]) -> LiveText:
+        text = LiveText()
+        for piece, offset in pieces:
+            text.add(piece, offset)
+        return text
 
     same = heard(("one", 0), (" two", 3), ("one", 0), (" two three", 3))
-    assert (same.texts, same.broken) == ({0: "one two three"}, set())
+    assert (same.text, same.broken) == ("one two three", False)
     assert heard(("one", 0), (" two", 3), ("one", 0), (" three", 3)).broken
+    assert heard(("one", 0), ("three", 7)).broken
+
+
+@given(some.lists(some.text(max_size=4), max_size=8), some.lists(some.integers(0, 8), max_size=4))
+def test_what_is_taken_of_a_text_is_all_of_it_once_however_often_one_looks(pieces: list[str], looks: list[int]) -> None:
+    live, found = LiveText(), ""
+    for i, piece in enumerate(pieces):
+        live.add(piece, sum(map(len, pieces[:i])))
+        if i in looks:
+            found += live.take()
+            assert live.sent == found
+    assert found + live.take() == live.text == "".join(pieces) and live.take() == ""
 
 
 def test_a_served_stream_answers_as_the_same_request_without_one() -> None:

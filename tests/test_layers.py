@@ -53,6 +53,7 @@ ADDRESS = re.compile(r"tts(\.\w+)+:\w+(\.\w+)*")
 MOST_FILES, MOST_LINES, MOST_STATEMENT_LINES = 16, 500, 60  # an __init__.py included
 TESTS = ROOT / "tests"
 NOT_OF_ONE_FOLDER = {"support", "system", "data"}  # what tests share, those of whole processes, and what they read
+SUPPORT = "support"  # what tests share, in folders, too
 PLUGINS = "methods"  # published methods as plugins, in folders of their own
 
 
@@ -197,7 +198,7 @@ def test_no_folder_has_more_files_than_a_reader_takes_in() -> None:
 def test_each_folder_of_tests_is_one_of_the_tree() -> None:
     of_the_tree = {name_of(path).removeprefix("tts/") for path in product_folders()}
     of_tests = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")} - {Path()}
-    of_tests = {path for path in of_tests if path.parts[0] != PLUGINS}
+    of_tests = {path for path in of_tests if path.parts[0] not in (PLUGINS, SUPPORT)}
     assert [path for path in of_tests if str(path) not in of_the_tree | NOT_OF_ONE_FOLDER] == []
 
 

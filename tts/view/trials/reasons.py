@@ -56,7 +56,7 @@ def _rule(named: str) -> list[str]:
     if name not in built_in("strategies"):
         return []
     lines = (inspect.getdoc(strategy(name)) or "").split("\n\n")[0].split("\n")
-    return [f"The rule of {name}: {' '.join(lines)}"] if lines[0] else []
+    return [f"The rule of {name}: {' '.join(lines).replace('`', '')}"] if lines[0] else []
 
 
 def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:

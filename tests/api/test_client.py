@@ -11,6 +11,7 @@ from tts import Candidate, Problem, Run
 from tts.core.actions import Sleep
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
+from tts.errors import ClusterUnreachable, Interrupted
 from tts.models.cost_model import CostModel, ModelCost
 from tts.plugins.names import strategy
 from tts.testing.engine import FakeEngine
@@ -262,3 +263,21 @@ def test_a_client_that_cannot_be_opened_says_why() -> None:
 
     with FakeEngine() as engine:
         asyncio.run(blocking(engine.base_url))
+
+
+def test_a_client_whose_cluster_is_lost_says_so_to_every_call_and_to_who_waits_for_its_end(slow: FakeEngine) -> None:
+    async def service() -> None:
+        async with tts.Client(base_url=slow.base_url) as client:
+            ended = asyncio.create_task(client.ended())
+            call = asyncio.create_task(client.solve("What is 1 + 1?", "single"))
+            assert await asyncio.to_thread(slow.wait, lambda s: s.open_streams == 1)
+            assert not ended.done()
+            client._opened()._cluster._fail(ClusterUnreachable("the Ray cluster was lost"))
+            for late in (call, client.solve("What is 1 + 1?", "single")):
+                with pytest.raises(Interrupted, match="the Ray cluster was lost"):
+                    await late
+            with pytest.raises(ClusterUnreachable):
+                await ended
+
+    asyncio.run(service())
+    assert slow.wait(lambda s: s.open_streams == 0)

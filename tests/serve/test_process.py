@@ -1,5 +1,6 @@
 """`tts serve` as a process: killed, started again, drained; and the sentences of one that cannot start."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -15,12 +16,15 @@ from typing import Any
 
 import httpx2
 import pytest
+from serving import served
 from typer.testing import CliRunner
 
 from tts.cli import main as cli
+from tts.errors import ClusterUnreachable
 from tts.pools.from_served import build_served_pool
 from tts.runs.folder import JOURNAL, read_history
 from tts.runs.served import read_requests, served_folders
+from tts.serve.running import listening, serve
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
@@ -113,3 +117,19 @@ def test_a_server_that_cannot_start_says_why_in_a_sentence(tmp_path: Path) -> No
                 cli.main(["serve", *options])
             assert left.value.code == 2
             assert words in cli._with_option(ran.exception), options  # type: ignore[arg-type]
+
+
+def test_a_server_that_can_answer_nothing_any_more_ends_with_the_reason() -> None:
+    async def within() -> None:
+        async with served() as server:
+            with listening("127.0.0.1", 0, has_keys=False) as opened:
+                serving = asyncio.create_task(serve(server.service, opened, 1.0, {}))
+                url = f"http://127.0.0.1:{opened.getsockname()[1]}/ready"
+                async with httpx2.AsyncClient() as http:
+                    assert (await http.get(url)).status_code == 200
+                server.client._opened()._cluster._fail(ClusterUnreachable("the Ray cluster was lost"))
+                with pytest.raises(ClusterUnreachable):
+                    await serving
+            assert (await server.http.get("/ready")).status_code == 503
+
+    asyncio.run(within())

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,42 @@ def test_only_a_known_key_may_ask_and_says_so_in_the_log(caplog: pytest.LogCaptu
     assert '"key":"alice"' in caplog.text
     assert key_of("Basic alice", [key("alice")]) is None
     assert key_of("bearer alice", [key("bob"), key("alice")]) == key("alice")
+
+
+def test_the_log_has_a_line_of_json_a_request_and_prompts_only_where_they_are_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def within(log_prompts: bool) -> None:
+        async with served(log_prompts=log_prompts) as server:
+            await server.ask()
+            await server.ask(n=0)
+
+    for log_prompts in (False, True):
+        caplog.clear()
+        with caplog.at_level("INFO", logger="tts.serve"):
+            asyncio.run(within(log_prompts))
+        answered, refused = (json.loads(record.getMessage()) for record in caplog.records if record.name == "tts.serve")
+        assert (answered["status"], answered["samples"], answered["tokens"]) == (200, 3, 12)
+        assert (refused["status"], refused["refused"]) == (400, "400")
+        assert "Answer" not in caplog.text and ("3 + 4" in caplog.text) == log_prompts
+
+
+def test_a_keys_budget_of_dollars_holds_and_is_what_the_prices_say() -> None:
+    async def within() -> None:
+        prices = {"price_in": 10.0, "price_out": 1000.0}  # a call: 3 x (5 x 10 + 4 x 1000) millionths
+        keys = [key("alice", "usd=0.05")]
+        async with served(keys=keys, budget="usd=0.2", **prices) as server:
+            assert (await server.ask(key="alice")).json()["error"]["code"] == "budget_beyond_key"
+            one = {"budget": "usd=0.045", "strategy": "single"}
+            for n in (1, 2):
+                reply = await server.ask(key="alice", tts=one)
+                if n == 1:
+                    assert reply.status_code == 200 and reply.json()["usage"]["tts"]["cost"] == pytest.approx(0.00405)
+            while (last := await server.ask(key="alice", tts=one)).status_code == 200:
+                assert (server.accounts.spent("alice").usd or 0) <= 0.05
+            assert last.json()["error"]["code"] == "insufficient_quota"
+
+    asyncio.run(within())
 
 
 def test_requests_beyond_a_keys_concurrency_are_told_when_to_come_again() -> None:

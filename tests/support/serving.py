@@ -111,6 +111,7 @@ async def served(
     sampling: tts.Sampling = SHORT,
     most_waiting: int = MOST_WAITING,
     patience: Patience = PATIENCE,
+    log_prompts: bool = False,
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve a function as the model, or the server of `options`."""
@@ -119,7 +120,9 @@ async def served(
     given = options if "base_url" in options else {"model": model or Model(), **options}
     async with tts.Client(sampling=sampling, **given) as client:
         catalogue = Catalogue(client.model, Wanted(strategy, budget), aliases)
-        service = Service(client, catalogue, found, accounts, sampling, forward_unknown, most_waiting, patience)
+        service = Service(
+            client, catalogue, found, accounts, sampling, forward_unknown, most_waiting, patience, log_prompts
+        )
         opened = Served(service, client, accounts)
         async with opened.http:
             yield opened

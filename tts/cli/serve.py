@@ -55,6 +55,9 @@ def serve(
     max_queued: Annotated[
         int, typer.Option("--max-queued", help="Requests of a key that may wait; further ones are refused (429).")
     ] = 256,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Prompts are in the log, too; else it has no texts.")
+    ] = False,
     forward_unknown: Annotated[
         bool, typer.Option("--forward-unknown", help="Unknown fields go to the model's server; else they are refused.")
     ] = False,
@@ -83,8 +86,8 @@ def serve(
         raise MissingExtra("tts serve needs an extra: pip install 'test-time-scaling[serve]'", extra="serve") from None
     settings = Settings(
         host, port, strategy, budget, run_budget, deadline_s, allocator, allocator_pool, aliases, keys, state,
-        journal, journal_mb, journal_hours, max_queued, forward_unknown, body_mb, client_timeout_s, drain_s, tls_cert,
-        tls_key,
+        journal, journal_mb, journal_hours, max_queued, log_prompts, forward_unknown, body_mb, client_timeout_s,
+        drain_s, tls_cert, tls_key,
     )  # fmt: skip
     log_to_standard_error()
     run_on_loop(live(settings, arguments_of(options)))

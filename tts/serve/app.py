@@ -56,7 +56,7 @@ class Service:
     Args:
         client: open. catalogue: the names that can be asked. sampling: where a request says nothing.
         keys: those who may ask. accounts: theirs. forward_unknown: as `asked_of`. most_waiting: searches of a key that
-            may wait for their first sample. patience: with clients.
+            may wait for their first sample. patience: with clients. log_prompts: whether the log has them.
 
     Attributes:
         draining: whether no request begins any more.
@@ -72,6 +72,7 @@ class Service:
         forward_unknown: bool = False,
         most_waiting: int = MOST_WAITING,
         patience: Patience = PATIENCE,
+        log_prompts: bool = False,
     ) -> None:
         self.client = client
         self.catalogue = catalogue
@@ -81,6 +82,7 @@ class Service:
         self._sampling = sampling
         self._forward_unknown = forward_unknown
         self._limits = patience
+        self._log_prompts = log_prompts
         self._since_s = int(time.time())
         self._counts = Counts()
         self._waiting = Waiting(most_waiting, self._counts)
@@ -162,6 +164,8 @@ class Service:
         sampling, problems = sampling_of(self._sampling, asked.sampling), asked.problems
         noted: Noted = request.state.noted
         noted.say(key=key.name, model=asked.model, strategy=chosen.strategy, stream=asked.stream)
+        if self._log_prompts:
+            noted.say(prompts=[[[turn.role, turn.content] for turn in problem.messages] for problem in problems])
         changed, begun = asyncio.Event(), list[Call]()
         try:
             for i, problem in enumerate(problems):

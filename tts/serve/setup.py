@@ -40,6 +40,7 @@ class Settings(Value, frozen=True):
     journal_mb: float = FOLDER_MB
     journal_hours: float = FOLDER_HOURS
     max_queued: int = MOST_WAITING
+    log_prompts: bool = False
     forward_unknown: bool = False
     body_mb: float = 8.0
     client_timeout_s: float = 60.0
@@ -112,4 +113,5 @@ class Setup(Value, frozen=True):
             settings.forward_unknown,
             settings.max_queued,
             patience,
+            settings.log_prompts,
         )

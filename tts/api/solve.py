@@ -102,8 +102,7 @@ async def asolve(
             check_recordable(spec)
         journal = Journal(folder, config.model_dump(mode="json"), refeed=True) if folder else NoJournal()
         try:
-            if folder is not None and unwritable(problem) is None:
-                write_atomically(folder / ASKED, msgspec.json.encode(problem))
+            _keep(folder, problem)
             scheduler = Scheduler(
                 plan([cell], [problem]),
                 resolve,
@@ -137,6 +136,12 @@ async def asolve(
     if folder is not None:
         write_atomically(folder / SOLVED, msgspec.json.encode(solved))
     return solved
+
+
+def _keep(folder: Path | None, problem: Problem) -> None:
+    """Write the problem into a run's folder, for who looks at the run. Raises: StorageFull, RunError."""
+    if folder is not None and unwritable(problem) is None:
+        write_atomically(folder / ASKED, msgspec.json.encode(problem))
 
 
 def _config_of(

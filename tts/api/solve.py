@@ -131,8 +131,7 @@ async def asolve(
             + (f"Repeat it with the same folder ({out}) to go on" if out else "With a run folder it could be resumed"),
             tokens=scheduler.ledger.spent.tokens,
         )
-    ledger = scheduler.ledger
-    solved = Solved(results[0], ledger.spent, scheduler.lost, ledger.overrun, scheduler.probed)
+    solved = Solved(results[0], scheduler.ledger.spent, scheduler.lost, scheduler.ledger.overrun, scheduler.probed)
     if folder is not None:
         write_atomically(folder / SOLVED, msgspec.json.encode(solved))
     return solved

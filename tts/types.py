@@ -24,6 +24,7 @@ from tts.messages import Tool as Tool
 from tts.messages import ToolCall as ToolCall
 from tts.messages import Turns as Turns
 from tts.messages import as_prompt as as_prompt
+from tts.messages import as_tools as as_tools
 from tts.values import Value as Value
 from tts.values import shown_fields as shown_fields
 
@@ -59,6 +60,8 @@ class Problem(Value, frozen=True):
         answer_rule: a rule of the user's own for the place of the answer (`tts.answers.rules`).
         turns: those after the prompt: calls of tools, and their results.
         tools: those whose calls are answers, too, which vote by name and arguments: whoever has asked carries them out.
+
+    Raises: InvalidParameter for turns and tools that are none.
     """
 
     id: str
@@ -80,6 +83,10 @@ class Problem(Value, frozen=True):
             value = getattr(self, name)
             if type(value) is not str and (value is not None or name == "prompt"):
                 msgspec.structs.force_setattr(self, name, as_text(f"the {name} of a problem", value))
+        if self.tools:
+            msgspec.structs.force_setattr(self, "tools", as_tools(self.tools))
+        if self.turns:
+            msgspec.structs.force_setattr(self, "turns", as_prompt(self.turns))
 
     @property
     def messages(self) -> Prompt:

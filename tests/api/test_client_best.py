@@ -106,3 +106,21 @@ def test_the_choice_of_a_race_is_heard_before_the_losers_have_ended() -> None:
 
     with FakeEngine(script) as engine:
         assert asyncio.run(within(engine)) == ["began"] * 3 + ["decided 7", "paid"]
+
+
+def test_an_observer_that_fails_costs_neither_its_call_nor_the_others_their_answers() -> None:
+    class Failing(Heard):
+        def heard(self, event: Event) -> None:
+            raise ValueError("mine")
+
+    async def model(request: tts.Request) -> tts.Completion:
+        return tts.Completion("Answer: 7", usage=tts.Usage(5, 4))
+
+    async def within() -> list[str]:
+        failing = Failing()
+        async with tts.Client(model=model, sampling={"max_tokens": 40}) as client:
+            calls = client.solve("?", "single", observer=failing), client.solve("?", "majority_vote:n=3")
+            assert [solved.answer for solved in await asyncio.gather(*calls)] == ["7", "7"]
+        return failing.told
+
+    assert asyncio.run(within()) == ["began", "paid"]

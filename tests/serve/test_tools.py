@@ -151,7 +151,7 @@ def test_how_tools_are_chosen_is_not_said_to_those_who_help_to_decide() -> None:
 def test_a_problem_with_tools_is_solved_without_a_server_too() -> None:
     async def within() -> tts.Solved:
         async with tts.Client(model=Calling(("news", "{}"))) as client:
-            return await client.solve(tts.Problem("p", "News?", tools=(Tool("news"),)), "single")
+            return await client.solve(tts.Problem("p", "News?", tools=[TOOLS[1]]), "single")
 
     solved = asyncio.run(within())
     assert solved.answer == solved.text == "news({})" and solved.selected.completion.tool_calls[0].name == "news"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -28,10 +28,10 @@ from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.serving.allocation import as_allocation, prior_from
 from tts.api.serving.loop_thread import LoopThread
-from tts.api.serving.observer import Observer
+from tts.api.serving.observer import Observer, Observers
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.checks import require
-from tts.core.actions import SOLVER, Event, Generate, Verify, trial_of
+from tts.core.actions import SOLVER
 from tts.core.allocation.allocator import Prior
 from tts.core.allocation.shared_budget import SharedBudget
 from tts.core.allocation.streams import Streams
@@ -40,7 +40,7 @@ from tts.core.journal.records import Decided
 from tts.core.protocols import Strategy, Verifier
 from tts.core.result import Result
 from tts.core.scheduling.scheduler import Scheduler
-from tts.core.scheduling.steps import Planned, Step
+from tts.core.scheduling.steps import Planned
 from tts.errors import Interrupted, TTSError, UsageError
 from tts.models.cost_model import CostModel
 from tts.models.options import Target
@@ -304,7 +304,7 @@ class _Desk:
         self._rehearsed: set[_Known] = set()
         self._rehearsing: dict[_Known, asyncio.Lock] = {}
         self._waiting: dict[str, asyncio.Future[Solved | TTSError]] = {}
-        self._observers: dict[str, Observer] = {}
+        self._observers = Observers()
         self.scheduler = Scheduler(
             (),
             part,  # of a strategy that solves parts; the strategies themselves come with their trials
@@ -316,8 +316,10 @@ class _Desk:
             serves=True,
             **run_options(target),
         )
-        self._cluster.on_step = self._carried_out
-        self._running = self.loop.create_task(self._cluster.run(self.scheduler, journal, self._decided, self._heard))
+        self._cluster.on_step = self._observers.carried_out
+        self._running = self.loop.create_task(
+            self._cluster.run(self.scheduler, journal, self._decided, self._observers.heard)
+        )
         self._running.add_done_callback(self._ended)
 
     @property
@@ -356,9 +358,7 @@ class _Desk:
             self._journal.ask(_asked(planned, self.model))
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
-        if observer is not None:
-            self._observers[planned.id] = observer
-            observer.opened()
+        self._observers.enter(planned.id, observer)
         self._cluster.open(planned)
         try:
             await asyncio.wait({found})
@@ -430,25 +430,10 @@ class _Desk:
             name = f"{cell}+{count}"
         return name
 
-    def _heard(self, events: Sequence[Event]) -> None:
-        for event in events if self._observers else ():
-            if (observer := self._observers.get(trial_of(event.id))) is not None:
-                observer.heard(event)
-
-    def _carried_out(self, step: Step) -> None:
-        for action in step.actions if self._observers else ():
-            observer = self._observers.get(trial_of(action.id))
-            if observer is not None and isinstance(action, Generate | Verify):
-                observer.began(action)
-        for result in step.chosen:
-            if (observer := self._observers.get(result.id)) is not None:
-                observer.decided(result)
-
     def _decided(self, result: Result, decided: Decided) -> None:
         failure = self._cluster.failures.pop(result.id, None)
         found = self._waiting.pop(result.id)
-        if (observer := self._observers.pop(result.id, None)) is not None:
-            observer.paid(decided.paid)
+        self._observers.leave(result.id, decided.paid)
         if failure is not None and result.error is not None:
             found.set_result(failure.rebuild())
         else:

@@ -1,7 +1,7 @@
 """Progress of a search in events with types, for streams whose request has `tts: {"events": true}`.
 
 `tts.candidate.started` {id}; `.finished` {id, tokens, finish_reason}; `.cancelled` {id, tokens}; `.failed` {id, error};
-`.scored` {id, verifier, value, kind}: a candidate. `tts.verification.started`, `.finished` ...: a text that helps to
+`.scored` {id, verifier, value, scale}: a candidate. `tts.verification.started`, `.finished` ...: a text that helps to
 decide. `tts.decided` {selected, answer, candidates}: the strategy has chosen; requests that it does not need any more
 may still be under way. `tts.dropped` {events}: the client reads too slowly, and so many events were left out. Each has
 `type` and `seconds`, since the search began. `id` is the request's number in the search, the same in all of them.
@@ -41,7 +41,7 @@ class TypedEvents:
             tokens = told.completion.usage.completion_tokens
             self._add(f"{kind}.finished", seconds, id=id, tokens=tokens, finish_reason=told.completion.finish_reason)
         elif isinstance(told, Scored) and isinstance(action, Verify):
-            score = {"verifier": action.verifier, "value": told.score.value, "kind": told.score.kind}
+            score = {"verifier": action.verifier, "value": told.score.value, "scale": told.score.kind}
             self._add("tts.candidate.scored", seconds, id=_number(action.candidate.id), **score)
         elif isinstance(told, Cancelled):
             self._add(f"{kind}.cancelled", seconds, id=id, tokens=told.completion.usage.completion_tokens)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -101,6 +101,7 @@ class Service:
         ]
         handlers: dict[Any, Any] = {
             404: _no_page, 405: _no_method, Refusal: _refused, TTSError: _failed, Exception: _crashed,
+            ClientDisconnect: _gone,
         }  # fmt: skip
         return RequestIds(Starlette(routes=routes, exception_handlers=handlers), self._counts)
 
@@ -243,6 +244,10 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _crashed(request: Request, error: Exception) -> Response:
     return _response(request, Refusal(500, "the server failed: its log has the reason", code="internal_error"))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=GONE)  # half-way through its body
 
 
 async def _no_page(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@ import { STATES, completion, textOf } from "./texts.js";
 import { sorted } from "./tables.js";
 import { judged } from "./verifications.js";
 
-const ORDERS = { "": "as asked", score: "score", tokens: "tokens", seconds: "time", answer: "answer" };
+const ORDERS = { "": "number", score: "score", tokens: "tokens", seconds: "time", answer: "answer" };
 let order = "";
 
 export class Candidates {
@@ -34,7 +34,7 @@ export class Candidates {
   draw() {
     const value = { score: (each) => each.score, tokens: (each) => each.tokens, seconds: (each) => took(each), answer: (each) => each.answer }[order];
     const some = this.trial.candidates.filter((each) => this.answer === undefined || each.answer === this.answer);
-    const ordered = value ? sorted(some, value, order !== "score") : some;
+    const ordered = sorted(some, value ?? ((each) => this.name(each.id)), order !== "score");
     this.rows = new Map(ordered.map((each) => [each.id, this.row(each)]));
     this.list.replaceChildren(...this.rows.values());
     this.status.textContent = some.length === this.trial.candidates.length ? "" : `${count(some.length)} of ${plural(this.trial.candidates.length, "candidate")}`;
@@ -93,7 +93,8 @@ export class Candidates {
 }
 
 export function took(each) {
-  return each.ended_s === null || each.ended_s === undefined || each.granted_s === null || each.granted_s === undefined ? null : each.ended_s - each.granted_s;
+  const began = each.granted_s ?? each.sent_s ?? null;
+  return began === null || each.ended_s === null || each.ended_s === undefined ? null : each.ended_s - began;
 }
 
 function head() {

@@ -16,7 +16,7 @@ export async function problemPage({ overview, args: [id], search, signal }) {
     el("div", { class: "heading" }, el("h1", { tabindex: "-1" }, "Problem ", model(problem.id)), around),
     el("section", { class: "prompt" }, turns(problem.prompt), reference(problem)),
     trials.length === 0 ? el("p", { class: "state" }, "No trial of this problem has been recorded so far.")
-      : [answers(trials), el("section", {}, el("h2", {}, `Trials (${count(trials.length)})`), byCell(cells, overview, cell, id))],
+      : [overview.kind === "pool" ? null : answers(trials), el("section", {}, el("h2", {}, `Trials (${count(trials.length)})`), byCell(cells, overview, cell, id))],
   ];
   return { title: problem.id, children };
 }
@@ -79,7 +79,7 @@ function byCell(cells, overview, wanted, problem) {
     const name = el("span", { class: "cell" }, cell ? sign(strategies.get(cell.strategy)) : null, el("bdi", {}, cell ? described(cell) : id));
     return el("tbody", { class: id === wanted ? "wanted" : null }, trials.map((trial, at) => el("tr", {},
       at === 0 ? el("th", { scope: "rowgroup", rowspan: trials.length, class: "left" }, name) : null,
-      el("td", { class: "left" }, trial.answer === null ? null : [verdict(trial.correct), " "], opens(trial, id === wanted && at === 0)),
+      el("td", { class: "left" }, trial.answer === null ? null : [verdict(trial.correct), " "], opens(trial, overview.kind === "pool" ? "samples" : trial.state === "open" ? "open" : "no answer", id === wanted && at === 0)),
       el("td", {}, count(trial.seed)), el("td", {}, count(trial.tokens)), el("td", {}, count(trial.samples)), el("td", {}, seconds(trial.latency_s)),
       el("td", { class: "left" }, remarksOf(trial)))));
   });
@@ -87,8 +87,8 @@ function byCell(cells, overview, wanted, problem) {
     el("thead", {}, el("tr", {}, ["cell", "answer", "seed", "tokens", "samples", "latency", "remarks"].map((name, at) => el("th", { scope: "col", class: at < 2 || at === 6 ? "left" : null }, name)))), body));
 }
 
-function opens(trial, first) {
-  const to = link(address("trial", trial.id), model(trial.answer, 60, trial.state === "open" ? "open" : "no answer"));
+function opens(trial, none, first) {
+  const to = link(address("trial", trial.id), model(trial.answer, 60, none));
   if (first) to.dataset.arrive = "";
   to.setAttribute("aria-label", `Trial with the answer ${trial.answer ?? "none"}`);
   return to;

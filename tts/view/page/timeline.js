@@ -42,8 +42,8 @@ export function timeline(trial, name, look) {
 
 function requested(trial, name) {
   const known = (value) => value !== null && value !== undefined;
-  const samples = trial.candidates.filter((each) => known(each.granted_s)).map((each) => ({
-    id: each.id, candidate: each.id, label: name(each.id), start: each.granted_s, sent: each.sent_s ?? null, first: each.first_token_s ?? null, end: each.ended_s ?? null,
+  const samples = trial.candidates.filter((each) => known(each.granted_s ?? each.sent_s)).map((each) => ({
+    id: each.id, candidate: each.id, label: name(each.id), start: each.granted_s ?? each.sent_s, sent: each.sent_s ?? null, first: each.first_token_s ?? null, end: each.ended_s ?? null,
     state: each.state, hedged: each.hedged, selected: each.selected, what: each.kind, tokens: each.tokens, endpoint: each.endpoint, error: each.error, score: each.score }));
   const judged = (trial.verifications ?? []).filter((each) => known(each.started_s)).map((each) => ({
     id: each.id, candidate: each.of?.[0] ?? "", label: `↳ ${(each.of ?? []).length === 1 ? name(each.of[0]) : (each.judge ?? "").slice(0, 8)}`, start: each.started_s, first: null, end: each.ended_s ?? null,

@@ -25,7 +25,7 @@ export async function trialPage({ overview, args: [id], search, signal }) {
   const draw = () => votes.replaceChildren(...[bars(trial.votes ?? [], press, list.answer)].flat());
   draw();
   const parts = [
-    partOf("Why this answer", null, el("div", { class: "columns" }, el("div", {}, why(trial)), trial.votes?.length ? el("div", {}, el("h3", {}, "Votes"),
+    partOf(overview.kind === "pool" ? "Answers" : "Why this answer", null, el("div", { class: "columns" }, el("div", {}, why(trial)), trial.votes?.length ? el("div", {}, el("h3", {}, "Votes"),
       el("p", { class: "muted" }, "Press an answer to see its candidates only."), votes) : null)),
     partOf("Candidates", trial.candidates.length, list.nodes()),
     trial.candidates.some((each) => each.parent) ? partOf("Tree", null, tree(trial.candidates, list.name, look)) : null,
@@ -35,8 +35,8 @@ export async function trialPage({ overview, args: [id], search, signal }) {
   ].filter(Boolean);
   const children = [
     el("nav", { class: "crumbs", "aria-label": "Where this is" }, link(address("problem", trial.problem.id), "Problem ", model(trial.problem.id, 60)),
-      " › ", el("bdi", {}, cell ? described(cell) : named(trial)), ` › seed ${count(trial.seed)}`),
-    el("h1", { tabindex: "-1" }, trial.answer === null ? (trial.state === "open" ? "No answer yet" : "No answer") : [verdict(trial.correct), " Answer ", model(trial.answer, 200)]),
+      " › ", el("bdi", {}, cell ? described(cell) : named(trial)), trial.seed === null || trial.seed === undefined ? null : ` › seed ${trial.seed}`),
+    el("h1", { tabindex: "-1" }, overview.kind === "pool" ? "Recorded samples" : trial.answer === null ? (trial.state === "open" ? "No answer yet" : "No answer") : [verdict(trial.correct), " Answer ", model(trial.answer, 200)]),
     remarks(trial),
     foldable(`prompt ${id}`, ["Prompt ", el("bdi", { class: "muted" }, beginning(trial.problem.prompt))], () => [turns(trial.problem.prompt)].flat().concat(reference(trial.problem)), { class: "card" }),
     facts(trial),
@@ -81,7 +81,7 @@ function facts(trial) {
   const total = trial.total ?? {};
   const took = trial.decided_s === null || trial.opened_s === null ? null : trial.decided_s - trial.opened_s;
   const list = [["strategy", el("bdi", {}, trial.strategy)], ["samples", count(total.samples)], ["tokens", count(total.tokens)], ["prompt tokens", count(total.prompt_tokens)],
-    ["USD", dollars(total.usd)], ["FLOPs", number(total.flops)], ["opened at", seconds(trial.opened_s)], ["took", seconds(took)]];
+    ["USD", dollars(total.usd)], ["FLOPs", number(total.flops)], ["opened at", trial.opened_s === null ? null : seconds(trial.opened_s)], ["took", took === null ? null : seconds(took)]].filter(([, value]) => value !== null);
   return el("dl", { class: "facts" }, list.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }
 

@@ -67,6 +67,13 @@ def test_samples_under_other_sampling_are_a_benchmark_of_their_own(tmp_path: Pat
     }
 
 
+def test_a_prompt_with_too_few_samples_is_left_out_where_a_number_is_asked_for(tmp_path: Path) -> None:
+    root = journal(tmp_path, (FIRST, "majority_vote:n=3", 0, 0.7), (SECOND, "single", 0, 0.7))
+    assert [len(group) for group in build_served_pool(root, min_samples=3).groups()] == [3]
+    with pytest.raises(BadPool, match="no problem has 4 samples"):
+        build_served_pool(root, min_samples=4)
+
+
 def test_calls_without_what_they_asked_are_left_out_and_counted(tmp_path: Path) -> None:
     root = journal(tmp_path, (FIRST, "single", 0, 0.7))
     (folder,) = served_folders(root)

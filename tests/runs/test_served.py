@@ -15,7 +15,7 @@ import tts
 from tts.core.actions import Finished
 from tts.core.journal.records import Bounded, Decided, Granted, Hedged, Lost, Opened, Record
 from tts.core.result import Bill
-from tts.errors import InvalidParameter
+from tts.errors import InvalidParameter, RunMismatch
 from tts.runs.folder import JOURNAL, read_history, read_records
 from tts.runs.kinds import command_of
 from tts.runs.served import REQUESTS, Asked, ServedJournal, read_requests, served_folders
@@ -161,6 +161,16 @@ def test_a_journal_that_cannot_be_is_refused_by_name(tmp_path: Path) -> None:
 
         with pytest.raises(InvalidParameter, match=words):
             asyncio.run(within())
+
+
+def test_a_journal_and_a_run_do_not_write_into_the_folder_of_the_other(tmp_path: Path) -> None:
+    asyncio.run(served(tmp_path / "served", calls=1))
+    tts.solve(PROMPTS[0], "single", model=Model(), out=tmp_path / "solved")
+    for root in (tmp_path / "served", *served_folders(tmp_path / "served")):
+        with pytest.raises(RunMismatch, match="the result of a serve"):
+            tts.solve(PROMPTS[0], "single", model=Model(), out=root)
+    with pytest.raises(RunMismatch, match="the result of a solve"):
+        tts.Client(model=Model(), journal=tmp_path / "solved")
 
 
 def test_a_run_and_a_report_of_a_servers_journal_say_what_can_be_done_with_it(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tts.api.preflight import preflight, samplings_of
 from tts.api.problems import as_problem, as_prompts
 from tts.api.results import Solved, describe_cost
 from tts.api.serving.allocation import as_allocation, prior_from
+from tts.api.serving.journal import as_journal
 from tts.api.serving.loop_thread import LoopThread
 from tts.api.serving.observer import Observer, Observers
 from tts.api.solve import DEFAULT_STRATEGY
@@ -114,7 +115,7 @@ class Client:
         self._target = target
         self._open_backend = partial(open_backend, cluster, address, target)
         self._open_backend()  # what cannot work is said here, and nothing is opened before the block begins
-        self._journal = None if journal is None else (as_path(journal, "journal"), journal_mb, journal_hours)
+        self._journal = None if journal is None else (as_journal(journal), journal_mb, journal_hours)
         as_allocation(allocator)
         self._allocator = allocator
         self._pool = None if allocator_pool is None else as_path(allocator_pool, "allocator_pool")

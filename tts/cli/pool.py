@@ -37,10 +37,14 @@ def build(
     answer: Annotated[
         str | None, typer.Option("--answer", help="Function by which the run found answers: its file is run.")
     ] = None,
+    min_samples: Annotated[
+        int, typer.Option("--min-samples", help="Samples that a server's prompt must have to be in the pool.")
+    ] = 1,
 ) -> None:
     """Make a pool of a run: all samples that were paid for, with their scores, graded."""
     import asyncio
 
+    from tts.errors import InvalidParameter
     from tts.pools.from_run import build_pool
     from tts.pools.from_served import build_served_pool
     from tts.runs.served import served_folders
@@ -57,9 +61,12 @@ def build(
 
     if served_folders(run):
         _check_no_graders(grader, verifier)
-        served = build_served_pool(run, keep_text=text, answer=answer, on_unknown=on_unknown)
+        served = build_served_pool(run, keep_text=text, answer=answer, min_samples=min_samples, on_unknown=on_unknown)
         _save(served, out or run / "pool.parquet")
         return
+    if min_samples != 1:
+        raise InvalidParameter("min_samples is for a server's journal: a sweep asks as much of each problem",
+                               name="min_samples")  # fmt: skip
     pool = asyncio.run(
         build_pool(
             run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import blake2b
 from pathlib import Path
@@ -40,6 +41,7 @@ def build_served_pool(
     *,
     keep_text: bool = True,
     answer: str | None = None,
+    min_samples: int = 1,
     on_unknown: Callable[[int], None] = lambda count: None,
 ) -> Pool:
     """Make a pool of a server's journal, of one of its folders or of all.
@@ -51,6 +53,7 @@ def build_served_pool(
     other sampling parameters than most are a benchmark of their own, named by them. Scores are those that models gave.
 
     Args:
+        min_samples: what a problem must have, failures left out: a replay of `majority_vote:n=8` needs 8 of each.
         answer: the function by which the server found answers, `FILE.py:NAME`, if it had one.
         on_unknown: receives the number of calls whose prompts are not there (a power cut), and which are left out.
     Raises: BadPool where there are no such samples; JournalCorrupt, RunMismatch; InvalidParameter as `build_pool`.
@@ -75,7 +78,7 @@ def build_served_pool(
             f"not count)",
             path=str(path),
         )
-    return _pool(_distinct(drawn), keep_text)
+    return _pool(_distinct(drawn), keep_text, min_samples)
 
 
 def _by_trial(folder: Path) -> dict[str, list[Record]]:
@@ -115,12 +118,9 @@ def _distinct(drawn: list[_Drawn]) -> list[_Drawn]:
     return list(found.values())
 
 
-def _pool(drawn: list[_Drawn], keep_text: bool) -> Pool:
+def _pool(drawn: list[_Drawn], keep_text: bool, min_samples: int) -> Pool:
     """Make the pool of samples in the order in which they were asked for."""
-    rules: dict[str, int] = {}
-    for sample in drawn:
-        rules[_apart(sample.asked.sampling)] = rules.get(_apart(sample.asked.sampling), 0) + 1
-    most = max(rules, key=lambda rule: rules[rule])
+    most = Counter(_apart(sample.asked.sampling) for sample in drawn).most_common(1)[0][0]
     named = narrowed({str(number): dict(sample.scores) for number, sample in enumerate(drawn) if sample.scores})
     counts: dict[tuple[str, str, str], int] = {}
     rows: list[Sample] = []
@@ -129,6 +129,10 @@ def _pool(drawn: list[_Drawn], keep_text: bool) -> Pool:
         group = (SERVED if rule == most else f"{SERVED}, {rule}", sample.asked.model, _problem_id(sample.asked.problem))
         counts[group] = counts.get(group, -1) + 1
         rows.append(_row(*group, counts[group], sample, named.get(str(number), {})))
+    sound = Counter((row.benchmark, row.model, row.problem_id) for row in rows if row.error is None)
+    rows = [row for row in rows if sound[row.benchmark, row.model, row.problem_id] >= min_samples]
+    if not rows:
+        raise BadPool(f"no problem has {min_samples} samples, failures left out: ask for fewer", least=min_samples)
     models = ", ".join(dict.fromkeys(sample.asked.model for sample in drawn))
     return Pool.of(f"{models} on {SERVED}", rows, keep_text=keep_text)
 

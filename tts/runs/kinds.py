@@ -8,15 +8,17 @@ from tts.errors import RunMismatch
 from tts.runs.folder import JOURNAL, PLAN, SOLVED, check_files
 from tts.runs.judgements import JUDGED
 from tts.runs.problem_files import OUTCOMES, PROBLEMS
-from tts.runs.served import REQUESTS
+from tts.runs.served import served_folders
 
 # The first file that is there decides: a sweep has outcomes, too, and a judge a journal.
-MARKS = {REQUESTS: "serve", JUDGED: "judge", PROBLEMS: "sweep", SOLVED: "solve", PLAN: "plan"}
+MARKS = {JUDGED: "judge", PROBLEMS: "sweep", SOLVED: "solve", PLAN: "plan"}
 
 
 def command_of(folder: Path) -> str | None:
     """The command that wrote a folder: `serve`, `sweep`, `solve`, `judge`, `plan`, `replay`; None where no file of
     theirs says so: a new folder, or a run that was cut off before there was more than its journal."""
+    if served_folders(folder):
+        return "serve"
     for name, command in MARKS.items():
         if (folder / name).is_file():
             return command

@@ -9,6 +9,7 @@ from typing import Protocol
 from tts.errors import InvalidParameter
 from tts.runs.folder import JOURNAL, PLAN
 from tts.runs.problem_files import OUTCOMES
+from tts.runs.served import check_not_served
 from tts.tasks.verdict import Verdict
 from tts.view.grading import Pair
 from tts.view.replay import ReplayView
@@ -56,6 +57,7 @@ def opened(path: Path) -> View | None:
         if path.suffix or not path.parent.is_dir():
             raise InvalidParameter(f"there is no {path}: name a run folder (--out of tts sweep) or a pool", name="path")
         return None
+    check_not_served(path)
     if (path / JOURNAL).is_file():
         return RunView(path)
     if (path / OUTCOMES).is_file():

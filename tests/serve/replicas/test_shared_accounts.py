@@ -154,6 +154,21 @@ def test_a_replica_asks_again_until_it_knows_and_reports_until_it_is_heard(monke
     asyncio.run(within())
 
 
+def test_what_a_replica_has_given_back_is_there_for_its_next_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LINGER_S", 3600.0)
+
+    async def within() -> None:
+        accounts = RemoteAccounts("one", Line(Kept()))
+        holds = [await accounts.begin(ALICE, HUNDRED, str(i)) for i in range(10)]
+        with pytest.raises(Refusal, match="0 tokens are left while others are under way"):
+            await accounts.begin(ALICE, HUNDRED, "one too many")
+        holds[0].settle(Cost())
+        await accounts.begin(ALICE, HUNDRED, "in its place")
+        await accounts.aclose()
+
+    asyncio.run(within())
+
+
 def test_accounts_that_stay_away_refuse_with_what_clients_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "PATIENCE_S", 0.05)
     monkeypatch.setattr(remote, "LAST_WORDS_S", 0.05)

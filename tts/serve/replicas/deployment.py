@@ -79,8 +79,10 @@ class KeyAccounts:
                 await asyncio.sleep(1.0)
         raise locked
 
-    async def begin(self, replica: str, key: str, limits: Limits, id: str) -> Mapping[str, Any] | None:
-        return await self._accounts.begin(replica, key, limits, id)
+    async def begin(
+        self, replica: str, key: str, limits: Limits, id: str, ended: list[tuple[str, Cost]]
+    ) -> Mapping[str, Any] | None:
+        return await self._accounts.begin(replica, key, limits, id, ended)
 
     async def report(
         self,
@@ -133,8 +135,8 @@ class _Remote:
     def __init__(self, handle: DeploymentHandle[Any]) -> None:
         self._handle = handle
 
-    async def begin(self, replica: str, key: str, limits: Limits, id: str) -> Any:
-        return await self._handle.begin.remote(replica, key, limits, id)
+    async def begin(self, *args: Any) -> Any:
+        return await self._handle.begin.remote(*args)
 
     async def report(self, *args: Any, **options: Any) -> Any:
         return await self._handle.report.remote(*args, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from tts.serve.protocol.refusals import AGAIN_S, Refusal
 from tts.types import Cost
 
 REPORT_EVERY_S = 1.0
+LINGER_S = 0.05  # after a request has ended; the next one to begin reports it at once
 PATIENCE_S = 20.0  # of a request, while the accounts cannot be reached
 AGAIN_AFTER_S = 0.25
 LAST_WORDS_S = 5.0
@@ -26,7 +27,7 @@ _log = logging.getLogger("tts.serve")
 class Keeper(Protocol):
     """The methods of `SharedAccounts`, in the other process; a call may raise anything when that cannot be reached."""
 
-    def begin(self, replica: str, key: str, limits: Limits, id: str) -> Awaitable[Any]: ...
+    def begin(self, *args: Any) -> Awaitable[Any]: ...
     def report(self, *args: Any, **options: Any) -> Awaitable[Any]: ...
     def metrics(self) -> Awaitable[list[str]]: ...
 
@@ -54,7 +55,7 @@ class RemoteAccounts:
     async def begin(self, key: Key, limits: Limits, id: str) -> Hold:
         self._under_way.add(id)
         try:
-            refused = await self._asked(lambda: self._keeper.begin(self._replica, key.name, limits, id))
+            refused = await self._asked(lambda: self._begin(key, limits, id))
         except BaseException:  # nobody knows whether it is held
             self._note(id, Cost())
             raise
@@ -78,6 +79,16 @@ class RemoteAccounts:
         with contextlib.suppress(Exception):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._report(leaves=True)
+
+    async def _begin(self, key: Key, limits: Limits, id: str) -> Any:
+        ended = [*self._ended.items()]
+        refused = await self._keeper.begin(self._replica, key.name, limits, id, ended)
+        self._forget(ended)
+        return refused
+
+    def _forget(self, ended: Sequence[tuple[str, Cost]]) -> None:
+        for id, _ in ended:
+            self._ended.pop(id, None)
 
     def _note(self, id: str, cost: Cost) -> None:
         self._under_way.discard(id)
@@ -105,14 +116,14 @@ class RemoteAccounts:
     async def _report(self, **options: bool) -> None:
         ended = [*self._ended.items()]
         await self._keeper.report(self._replica, [*self._under_way], ended, self.own(), **options)
-        for id, _ in ended:
-            self._ended.pop(id, None)
+        self._forget(ended)
 
     async def _keep_reporting(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(REPORT_EVERY_S):
                     await self._news.wait()
+            await asyncio.sleep(LINGER_S)  # each call costs both sides milliseconds
             self._news.clear()
             try:
                 async with asyncio.timeout(PATIENCE_S):

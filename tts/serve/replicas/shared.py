@@ -1,10 +1,10 @@
 """The accounts that several replicas share, kept in one process: the law of `tts.serve.accounts` holds over them all.
 
-A replica asks (`begin`) before a request does anything. Every second, and whenever a request has ended, it reports what
-it has under way, what has ended at which cost, and its metrics. Each call may be made twice. A replica that is silent
-for `SILENT_S` is taken for dead, and what it had under way is charged at its most. After the death of the process that
-keeps the accounts, its successor finds the holds in its state, and takes them for under way until the replicas say
-otherwise.
+A replica asks (`begin`) before a request does anything. Every second, and soon after a request has ended, it reports
+what it has under way, what has ended at which cost, and its metrics. Each call may be made twice. A replica that is
+silent for `SILENT_S` is taken for dead, and what it had under way is charged at its most. After the death of the
+process that keeps the accounts, its successor finds the holds in its state, and takes them for under way until the
+replicas say otherwise.
 """
 
 from __future__ import annotations
@@ -49,8 +49,13 @@ class SharedAccounts:
         self._metrics: dict[str, Sequence[str]] = {}
         self._past: list[str] = []  # metrics of replicas that are gone
 
-    async def begin(self, replica: str, key: str, limits: Limits, id: str) -> _Refused | None:
-        """Hold the limits of a request. Returns None once they are held, and else why not."""
+    async def begin(
+        self, replica: str, key: str, limits: Limits, id: str, ended: Sequence[tuple[str, Cost]] = ()
+    ) -> _Refused | None:
+        """Hold the limits of a request, after those that have `ended`. Returns None once they are held, and else why
+        not."""
+        for each, cost in ended:
+            self._end(each, cost)
         try:
             if id not in self._holds:
                 if id in self._ended:

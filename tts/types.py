@@ -34,7 +34,6 @@ AnswerFormat = Literal["auto", "number", "boxed", "letter", "line", "text", "cod
 ScoreKind = Literal["probability", "logit", "scale", "pass_rate", "logprob", "rank"]
 SCORE_KINDS: tuple[str, ...] = get_args(ScoreKind)
 
-
 MOST_MAX_TOKENS = 16_384  # by default: most traces of thinking models end before, and hosted models take it
 DIGEST = 12  # hex digits of one problem's digest
 # Keys of a request's body that are no user's: those of other fields, and those that decide how much is generated.
@@ -60,8 +59,6 @@ class Problem(Value, frozen=True):
         answer_rule: a rule of the user's own for the place of the answer (`tts.answers.rules`).
         turns: those after the prompt: calls of tools, and their results.
         tools: those whose calls are answers, too, which vote by name and arguments: whoever has asked carries them out.
-
-    Raises: InvalidParameter for turns and tools that are none.
     """
 
     id: str
@@ -83,17 +80,14 @@ class Problem(Value, frozen=True):
             value = getattr(self, name)
             if type(value) is not str and (value is not None or name == "prompt"):
                 msgspec.structs.force_setattr(self, name, as_text(f"the {name} of a problem", value))
-        if self.tools:
-            msgspec.structs.force_setattr(self, "tools", as_tools(self.tools))
-        if self.turns:
-            msgspec.structs.force_setattr(self, "turns", as_prompt(self.turns))
+        for name, read in (("turns", as_prompt), ("tools", as_tools)):
+            if value := getattr(self, name):
+                msgspec.structs.force_setattr(self, name, read(value))
 
     @property
     def messages(self) -> Prompt:
         prompt = as_prompt(self.prompt, self.system)
-        if self.shots or self.turns:
-            return (*prompt[:-1], *self.shots, prompt[-1], *self.turns)
-        return prompt
+        return (*prompt[:-1], *self.shots, prompt[-1], *self.turns)
 
 
 class Sampling(Value, frozen=True):

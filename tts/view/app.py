@@ -97,7 +97,7 @@ class Viewer:
 
     async def events(self, request: Request) -> Response:
         """The run's version, whenever it has grown."""
-        return StreamingResponse(self._versions(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        return StreamingResponse(self.versions(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def follow(self) -> None:
         """Take in what a run writes, until it has ended and its answers are graded; then, whether its journal is as it
@@ -150,7 +150,7 @@ class Viewer:
         if grown:
             await self._tell()
 
-    async def _versions(self) -> AsyncIterator[str]:
+    async def versions(self) -> AsyncIterator[str]:
         sent = -1
         while True:
             version = 0 if self.view is None else self.view.version

@@ -108,8 +108,12 @@ class RunView:
             cell = cell_of(trial)
             if cell not in cells:
                 cells[cell] = cell_recorded(cell, decided.strategy)
+        places, rows = ({name: at for at, name in enumerate(names)} for names in (index.cells, self.examples))
         outcomes = [
-            outcome_of(decided, cells[cell_of(trial)], self._verdict(decided)) for trial, decided in current.items()
+            outcome_of(decided, cells[cell_of(trial)], self._verdict(decided))
+            for trial, decided in sorted(
+                current.items(), key=lambda pair: (places[cell_of(pair[0])], rows.get(problem_of_trial(pair[0]), -1))
+            )
         ]
         self.open_trials = [trial for trial in index.opened if trial not in current]
         problems = {id: _problem_row(example) for id, example in self.examples.items()}
@@ -236,8 +240,9 @@ class RunView:
             found.append(f"the run is going on: {done} of {planned or 'an unknown number of'} trials are decided")
             if not any(outcome.correct is not None for outcome in self.results.outcomes):
                 found.append("answers are graded here once the run has ended: until then another process has the keys")
-        elif planned and done < planned:
-            found.append(f"{done} of {planned} trials are decided; repeat the command of the run to go on")
+        elif self.open_trials or (planned and done < planned):
+            of = max(planned or 0, done + len(self.open_trials))
+            found.append(f"{done} of {of} trials are decided; repeat the command of the run to go on")
         return found + self.results.notes()
 
     def _unfinished(self) -> Cost:

@@ -1,0 +1,72 @@
+"""What holds of every trial that is shown: its bill, its candidates, and the sentences about them."""
+
+import msgspec
+import pytest
+from viewed import made
+
+import tts
+from tts.core.journal.records import Granted, Shared
+from tts.runs.folder import JOURNAL, read_history, read_records
+from tts.view.run import RunView
+
+STRATEGIES = [
+    "single", "majority_vote:n=5", "first_finish:n=4", "esc:n=8,window=2", "best_of_n:n=3,verifier=genrm", "usc:n=3",
+    "sequential_revision:chains=1,rounds=3", "knockout:n=3",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory: pytest.TempPathFactory) -> RunView:
+    """A run with cancelled samples, shared ones, judgements and revisions."""
+    return RunView(made(tmp_path_factory.mktemp("laws") / "run", problems=3, strategies=STRATEGIES))
+
+
+def test_the_sum_of_a_bill_is_the_cost_that_was_recorded(view: RunView) -> None:
+    history = read_history(view.path / JOURNAL)
+    for trial, decided in history.decided.items():
+        shown, total = view.trial(trial), decided.bill.total
+        assert sum(line.samples or 0 for line in shown.bill) == shown.total.samples == total.samples
+        assert sum(line.tokens or 0 for line in shown.bill) == shown.total.tokens == total.tokens
+        assert shown.paid is not None
+        assert (shown.paid.samples, shown.paid.tokens) == (decided.paid.samples, decided.paid.tokens)
+
+
+def test_every_request_of_the_journal_is_shown_exactly_once(view: RunView) -> None:
+    records = [*read_records(view.path / JOURNAL)]
+    asked = sorted({record.id for record in records if isinstance(record, Granted | Shared)})
+    shown = [view.trial(trial) for trial in view.index.opened]
+    found = [each.id for trial in shown for each in (*trial.candidates, *trial.verifications)]
+    assert sorted(id for id in found if id in {*asked}) == asked
+    assert len({*found}) == len(found)
+
+
+def test_what_is_retold_is_what_the_run_decided(view: RunView) -> None:
+    for trial, decided in read_history(view.path / JOURNAL).decided.items():
+        shown = view.trial(trial)
+        assert not shown.notes
+        assert [each.id for each in shown.candidates if each.selected] == [decided.selected]
+        chosen = next(each for each in shown.candidates if each.selected)
+        assert chosen.answer == shown.answer == decided.answer
+        assert any(vote.answer == decided.answer for vote in shown.votes)
+        assert all(each.because for each in shown.candidates)
+        seen = view.seen(trial)
+        assert seen.told is not None
+        assert not seen.told.unlike
+
+
+def test_the_outcomes_that_are_shown_are_those_of_the_report(view: RunView) -> None:
+    loaded = tts.load(view.path)
+    assert isinstance(loaded, tts.SweepResult)
+    key = msgspec.json.encode
+    assert sorted(map(key, view.results.outcomes)) == sorted(map(key, loaded.outcomes))
+    assert sorted(map(key, view.results.rows)) == sorted(map(key, loaded.rows))
+
+
+def test_the_sentences_state_votes_and_ties(view: RunView) -> None:
+    for trial in view.index.opened:
+        shown = view.trial(trial)
+        counts = sorted((vote.count for vote in shown.votes), reverse=True)
+        own = next(vote.count for vote in shown.votes if vote.answer == shown.answer)
+        assert any(f"has {own} of {sum(counts)} votes" in sentence for sentence in shown.why)
+        ties = counts.count(own) > 1
+        assert any("It ties with" in sentence for sentence in shown.why) == ties

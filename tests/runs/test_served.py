@@ -141,6 +141,22 @@ def test_whatever_ends_when_every_record_of_a_trial_is_in_its_folder(sizes: list
         assert set(served_folders(root)) >= set(expected.values())
 
 
+def test_the_folders_of_several_replicas_are_one_journal(tmp_path: Path) -> None:
+    for replica in ("first", "second"):
+        asyncio.run(served(tmp_path / replica, calls=4))
+    assert {folder.parent.name for folder in served_folders(tmp_path)} == {"first", "second"}
+    assert books(tmp_path) == Cost(24, 96, None, None)
+
+
+def test_a_folder_follows_one_that_is_old(tmp_path: Path) -> None:
+    journal = ServedJournal(tmp_path, {}, most_hours=1e-9)
+    with contextlib.closing(journal):
+        for n in range(3):
+            journal.ask(asked(f"c+{n}/p"))
+            journal.write([Opened(f"c+{n}/p", 0.0), decided(f"c+{n}/p", 1)])
+    assert [len(read_requests(folder)) for folder in served_folders(tmp_path)] == [0, 1, 1, 1]
+
+
 def test_a_torn_last_line_of_requests_is_passed_over(tmp_path: Path) -> None:
     asyncio.run(served(tmp_path, calls=3, journal_mb=1))
     (folder,) = served_folders(tmp_path)

@@ -241,11 +241,14 @@ def _trial(record: Record) -> str | None:
 
 
 def served_folders(path: Path) -> list[Path]:
-    """The folders of a server's journal, oldest first: the path itself if it is one, or those in it; none for other
-    folders."""
+    """The folders of a server's journal, oldest first: the path itself if it is one, or those in it, also where each of
+    several replicas has its own; none for other folders."""
     if (path / REQUESTS).is_file():
         return [path]
-    return sorted(found.parent for found in path.glob(f"*/{REQUESTS}") if (found.parent / JOURNAL).is_file())
+    if (path / JOURNAL).is_file():
+        return []  # a run
+    found = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{REQUESTS}")]
+    return sorted((folder for folder in found if (folder / JOURNAL).is_file()), key=lambda each: (each.name, each))
 
 
 def check_not_served(folder: Path) -> None:

@@ -22,12 +22,12 @@ from tts.tasks.example import Example
 from tts.tasks.file_limits import TooLarge, lines, read_whole
 from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
-from tts.view.grading import Pair
+from tts.view.grading import Pair, at_once
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
 from tts.view.results import PREVIEW, Results, cell_of_trial, seed_of_trial
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
-from tts.view.trials.details import Seen, shown_problem, shown_trial
+from tts.view.trials.details import Seen, answers_of, shown_problem, shown_trial
 from tts.view.trials.records import read_trial
 from tts.view.trials.retelling import retold
 from tts.view.trials.texts import text_of
@@ -55,6 +55,7 @@ class RunView:
         self.examples: Mapping[str, Example] = {}
         self.verdicts: dict[Pair, Verdict] = {}
         self._seen: tuple[str, int, Seen] | None = None
+        self._grader = ""
         self._decided: dict[int, Decided] = {}  # by line
         self._lost = Cost()
         self._losses = self._generation = 0
@@ -79,6 +80,7 @@ class RunView:
     def _read_files(self) -> None:
         if (self.path / PROBLEMS).is_file():
             task = read_examples(self.path)
+            self._grader = task.grader
             self.examples = {example.problem.id: example for example in task.examples}
         elif (self.path / ASKED).is_file():
             problem = _decoded(self.path / ASKED, Problem)
@@ -110,7 +112,7 @@ class RunView:
                 cells[cell] = cell_recorded(cell, decided.strategy)
         places, rows = ({name: at for at, name in enumerate(names)} for names in (index.cells, self.examples))
         outcomes = [
-            outcome_of(decided, cells[cell_of(trial)], self._verdict(decided))
+            outcome_of(decided, cells[cell_of(trial)], self._verdict(decided.problem_id, decided.answer))
             for trial, decided in sorted(
                 current.items(), key=lambda pair: (places[cell_of(pair[0])], rows.get(problem_of_trial(pair[0]), -1))
             )
@@ -148,8 +150,14 @@ class RunView:
             self._compute()
             self.version += 1
 
-    def _verdict(self, decided: Decided) -> Verdict:
-        return self.verdicts.get((decided.problem_id, decided.answer), Verdict())
+    def _verdict(self, problem_id: str, answer: str | None) -> Verdict:
+        pair = problem_id, answer
+        if pair not in self.verdicts and (example := self.examples.get(problem_id)) is not None:
+            verdict = at_once(self._grader, example.reference, answer)
+            if verdict is None:
+                return Verdict()
+            self.verdicts[pair] = verdict
+        return self.verdicts.get(pair, Verdict())
 
     # --- what the page asks for
 
@@ -184,7 +192,10 @@ class RunView:
         return self.results.compare(a, b)
 
     def trial(self, id: str) -> TrialShown:
-        return shown_trial(self.seen(id))
+        seen = self.seen(id)
+        for answer in answers_of(seen):
+            self._verdict(seen.problem_id, answer)
+        return shown_trial(seen)
 
     def text(self, id: str) -> Text:
         found = text_of(self.seen(trial_of(id)), id)

@@ -137,6 +137,11 @@ def candidates_of(seen: Seen) -> list[CandidateShown]:
     return shown
 
 
+def answers_of(seen: Seen) -> set[str]:
+    """The answers of a trial's candidates."""
+    return {found.answer for found in candidates_of(seen) if found.answer is not None}
+
+
 def kind_of(work: Work | None, end: End | None) -> str | None:
     """What an action is: `generate`, `ask` (it helps to decide), `measure`, `score`, `execute`, `session`, `step`; None
     for one without anything to show. Without `work`, what its end says."""

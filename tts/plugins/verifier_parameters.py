@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, TypeGuard
 
 from tts.core.addresses import beside, call_of, is_call, owner_of, split_joined
@@ -104,7 +106,7 @@ def _is_verifier(name: Any) -> bool:
         return False
     name = bare(name)
     if ":" not in name:
-        return name in built_in("verifiers") or any(point.name == name for point in installed("verifiers"))
+        return name in built_in("verifiers") or name in _installed_verifiers(tuple(sys.path))
     try:
         found = by_address(name)
     except TTSError:
@@ -113,3 +115,8 @@ def _is_verifier(name: Any) -> bool:
         return has_shape(found)
     names = [*inspect.signature(found).parameters] if inspect.isfunction(found) else []
     return names[:2] == ["problem", "candidate"] or names[:3] == ["problem", "candidates", "run"]
+
+
+@lru_cache(1)
+def _installed_verifiers(_: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(point.name for point in installed("verifiers"))

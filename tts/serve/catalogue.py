@@ -11,7 +11,7 @@ from tts.api.arguments import as_limits, as_spec
 from tts.api.serving.allocation import as_allocation
 from tts.core.budget import Limits
 from tts.errors import InvalidParameter, TTSError, unknown_name
-from tts.plugins.names import EQUAL, names
+from tts.plugins.names import EQUAL, built_in, names
 from tts.plugins.spec import split_spec
 from tts.serve.protocol.fields import APPROACHES, Wanted, wanted_of
 from tts.serve.protocol.refusals import Refusal
@@ -109,7 +109,7 @@ def _merged(base: Limits, over: Limits) -> Limits:
 def _check_inside(strategy: str) -> None:
     """Refuse a strategy of a request that is none of the library's or of the installed plugins'."""
     name, _, params = strategy.partition(":")
-    if name.strip() not in names("strategies"):
+    if name.strip() not in built_in("strategies") and name.strip() not in names("strategies"):
         raise unknown_name("strategy", name, names("strategies"))
     if _OUTSIDE.search(params):
         raise Refusal(

@@ -9,12 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from serving import served
 from typer.testing import CliRunner
@@ -32,14 +34,16 @@ KEY = {"authorization": "Bearer secret"}
 
 
 @contextmanager
-def serving(folder: Path, engine: FakeEngine) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    folder: Path, engine: FakeEngine, *more: str, budget: str = "tokens=250"
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process and its URL."""
-    (folder / "keys.yaml").write_text("bob: {key: $BOB, budget: tokens=250}\n")
+    (folder / "keys.yaml").write_text(f"bob: {{key: $BOB, budget: {budget}}}\n")
     options = ["--port", "0", "--base-url", engine.base_url, "--keys", "keys.yaml", "--state", "state", "--journal",
                "journal", "--budget",
                "tokens=100", "--max-tokens", "40", "--strategy", "single", "--cancellation", "close"]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "tts", "serve", *options],
+        [sys.executable, "-m", "tts", "serve", *options, *more],
         cwd=folder, env={**os.environ, "BOB": "secret"}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stderr is not None
@@ -133,3 +137,30 @@ def test_a_server_that_can_answer_nothing_any_more_ends_with_the_reason() -> Non
             assert (await server.http.get("/ready")).status_code == 503
 
     asyncio.run(within())
+
+
+@pytest.mark.system
+def test_a_client_that_reads_nothing_loses_its_connection_with_what_it_has_not_read(tmp_path: Path) -> None:
+    """Closed in order, the connection would stay open until all that was sent is read."""
+
+    def script(request: dict[str, Any]) -> Reply:
+        return Reply(("x" * 4000,) * 2000)
+
+    options = ["--client-timeout-s", "0.5", "--budget", "tokens=4000", "--max-tokens", "4000"]
+    with (
+        FakeEngine(script) as engine,
+        serving(tmp_path, engine, *options, budget="tokens=9m") as (_, url),
+        socket.socket() as reader,
+    ):
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        turns = [{"role": "user", "content": "?"}]
+        body = msgspec.json.encode({"messages": turns, "stream": True, "tts": {"strategy": "single"}})
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
+        reader.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        assert engine.wait(lambda stats: stats.requests == 1) and engine.wait_idle()
+        running = 'tts_serve_running{key="bob"} 1'
+        while running in httpx2.get(f"{url}/metrics", headers=KEY).text:
+            time.sleep(0.1)
+        sent = b"".join(iter(lambda: reader.recv(2**20), b""))  # to the connection's end
+        assert sent and b"[DONE]" not in sent

@@ -6,11 +6,21 @@ from typing import Any
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as some
-from serving import ASK, Served, served
+from serving import ASK, Model, Served, served
 
+import tts
+from tts.serve.app import Patience
 from tts.serve.live import LiveText
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
+
+
+class Silent(Model):
+    """Says nothing."""
+
+    async def __call__(self, request: tts.Request) -> tts.Completion:
+        await asyncio.Event().wait()
+        raise AssertionError
 
 
 def texts_of(sent: list[dict[str, Any]]) -> list[str]:
@@ -57,6 +67,20 @@ def test_of_several_samples_progress_is_told_and_the_text_comes_once_it_is_chose
 
     with FakeEngine(lambda request: Reply(("Answer:", " 7")), lockstep=True) as engine:
         asyncio.run(within(engine))
+
+
+def test_a_silent_search_shows_that_it_lives() -> None:
+    async def within() -> None:
+        async with served(Silent(), patience=Patience(stall_s=0.02)) as server:
+            gone = asyncio.Event()
+            asking = asyncio.create_task(server.left(gone, stream=True))
+            while b"".join(message.get("body", b"") for message in server.sent).count(b": tts {") < 4:
+                await server.sending.wait()
+                server.sending.clear()
+            gone.set()
+            await asking
+
+    asyncio.run(within())
 
 
 def test_a_stream_that_fails_ends_with_an_error_and_never_with_a_finish_reason() -> None:

@@ -148,6 +148,17 @@ def test_how_tools_are_chosen_is_not_said_to_those_who_help_to_decide() -> None:
     assert 'weather({"city": "Rome"})' in model.requests[2].messages[-1].content
 
 
+def test_a_model_that_would_never_hear_of_the_tools_is_refused_by_name() -> None:
+    async def within(engine: FakeEngine) -> Any:
+        async with served(base_url=engine.base_url) as server:
+            return await server.ask(tools=TOOLS)
+
+    with FakeEngine(flavour="llamacpp", shows_tools=False) as engine:
+        reply = asyncio.run(within(engine))
+        assert reply.status_code == 400 and engine.stats().requests == 0
+        assert reply.json()["error"]["param"] == "tools" and "no place for them" in reply.json()["error"]["message"]
+
+
 def test_a_problem_with_tools_is_solved_without_a_server_too() -> None:
     async def within() -> tts.Solved:
         async with tts.Client(model=Calling(("news", "{}"))) as client:

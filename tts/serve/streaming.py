@@ -14,6 +14,8 @@ from tts.serve.calls import Calls, unless_gone
 from tts.serve.protocol.refusals import Refusal
 from tts.serve.protocol.replies import Answers, comment, content_of
 
+QUIET_S = 15.0  # without anything to tell, after which a stream shows that it lives: proxies cut silent ones
+
 
 class Streamed(Response):
     """A reply as server-sent events: progress as comments, or as events with types; a choice's text as soon as its
@@ -34,6 +36,7 @@ class Streamed(Response):
         self._calls = calls
         self._answers = answers
         self._stall_s = stall_s
+        self._quiet_s = min(QUIET_S, stall_s)
         self._ended: set[int] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,8 +65,9 @@ class Streamed(Response):
         yield answers.begin()
         yield self._progress()
         while not answering.done():
-            await calls.changed.wait()
-            calls.changed.clear()
+            if not await self._changed():
+                yield comment(calls.progress())
+                continue
             if calls.has_events or not (calls.is_live or answering.done()):
                 yield self._progress()
             for piece in self._news():
@@ -79,6 +83,16 @@ class Streamed(Response):
             yield answers.failed(refusal)
             return
         yield answers.last(calls.choices(), solved)
+
+    async def _changed(self) -> bool:
+        """Wait for something to tell; False where there is nothing for so long that a proxy might cut the line."""
+        try:
+            async with asyncio.timeout(self._quiet_s):
+                await self._calls.changed.wait()
+        except TimeoutError:
+            return False
+        self._calls.changed.clear()
+        return True
 
     def _progress(self) -> bytes:
         return self._calls.events() if self._calls.has_events else comment(self._calls.progress())

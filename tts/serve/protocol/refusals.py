@@ -94,7 +94,9 @@ def _of_the_request(error: UsageError) -> Refusal:
     kind = error.facts.get("kind")
     if isinstance(error, UnknownName) and kind in ("strategy", "model"):
         return Refusal(404, error.message, code=f"{kind}_not_found", param="model")
-    return Refusal(400, error.message, param=_PARAMS.get(str(error.facts.get("name"))))
+    return Refusal(
+        400, error.message, param=_PARAMS.get(error.facts.get("name") or error.facts.get("capability") or "")
+    )
 
 
 def _of_the_server(error: EndpointError) -> Refusal:

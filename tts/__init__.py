@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         ToolCall,
         Usage,
     )
+    from tts.view.export import aexport_page, export_page
 
 _HOMES = {
     "BudgetExhausted": "errors",
@@ -77,6 +78,7 @@ _HOMES = {
     "Usage": "types",
     "UsageError": "errors",
     "Verifier": "core.protocols",
+    "aexport_page": "view.export",
     "aexport_pairs": "api.judging.preferences",
     "ajudge": "api.judging.judge",
     "ajudge_report": "api.judging.report",
@@ -86,6 +88,7 @@ _HOMES = {
     "areport": "api.report",
     "asolve": "api.solve",
     "asweep": "api.sweep",
+    "export_page": "view.export",
     "export_pairs": "api.judging.preferences",
     "judge": "api.judging.judge",
     "judge_report": "api.judging.report",
@@ -124,6 +127,7 @@ __all__ = [
     "Usage",
     "UsageError",
     "Verifier",
+    "aexport_page",
     "aexport_pairs",
     "ajudge",
     "ajudge_report",
@@ -133,6 +137,7 @@ __all__ = [
     "areport",
     "asolve",
     "asweep",
+    "export_page",
     "export_pairs",
     "judge",
     "judge_report",

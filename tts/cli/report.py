@@ -18,11 +18,19 @@ def report(
     leaderboard: Annotated[
         bool, typer.Option("--leaderboard", help="Ratings of the cells (Bradley-Terry, in points of Elo), too.")
     ] = False,
+    view: Annotated[
+        bool, typer.Option("--view", help="Page of every sample, too, to which the report leads: view.html.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Read a run back, grade it again, and write its report anew."""
     from tts.api.report import report as reported
 
+    if view:
+        from tts.reports.sweep import VIEW
+        from tts.view.export import export_page
+
+        export_page(folder, folder / VIEW)
     result = reported(folder)
     places = result.leaderboard() if leaderboard else None
     show_sweep(result, json, **({} if places is None else {"leaderboard": places}))
@@ -49,9 +57,9 @@ def view(
 
     if export is not None:
         from tts.process.streams import echo
-        from tts.view.export import export as exported
+        from tts.view.export import export_page
 
-        echo(f"{exported(path, export, megabytes=megabytes)} shows {path} in any browser")
+        echo(f"{export_page(path, export, megabytes=megabytes)} shows {path} in any browser")
         return
     from tts.api.sync import run_on_loop
 

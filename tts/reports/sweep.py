@@ -7,6 +7,7 @@ pictures are in `tts/reports/charts/sweep.py` (extra `report`), the page in `tts
 from __future__ import annotations
 
 import csv
+import functools
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from tts.runs.row import Row
 if TYPE_CHECKING:
     from tts.reports.charts.sweep import Picture
 
+VIEW = "view.html"  # in a run's folder, the page of every sample, where `tts report --view` was asked for
 _NOTHING = "There is nothing to draw: no cell has both an accuracy and a cost."
 
 
@@ -65,10 +67,11 @@ def write_report(
         where = allocationchart.allocation(outcomes)
         return charts.pictures(rows) + ([where] if where else [])
 
+    page = functools.partial(_html, rows, facts, beside=VIEW if (folder / VIEW).is_file() else "", folder=folder)
     if not (draws and rows):
         figures = "" if rows else render("figures.html", pictures=(), nothing=_NOTHING)
-        return _write(folder, {**files, "report.html": _html(rows, facts, figures)})
-    return write_illustrated(folder, files, "report.html", draw, lambda figures: _html(rows, facts, figures))
+        return _write(folder, {**files, "report.html": page(figures)})
+    return write_illustrated(folder, files, "report.html", draw, page)
 
 
 def write_illustrated(
@@ -165,7 +168,8 @@ _ONLY_IF_KNOWN = ("decided p50 s", "p99 s", "makespan s", "late")  # columns of 
 _ONLY_IF_ANY = ("steps", "cut", "no answer", "refused", "not compared", "failed", "not graded")
 
 
-def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str:
+def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str, *, beside: str, folder: Path) -> str:
+    """The page. `beside`: a page of every sample, to which it leads; "" where there is none in the folder yet."""
     empty = dict.fromkeys(_ONLY_IF_KNOWN, (UNKNOWN,)) | dict.fromkeys(_ONLY_IF_ANY, (UNKNOWN, "0"))
     unknown = {name for name, show in _COLUMNS if all(show(r) in empty.get(name, ()) for r in rows)}
     columns = [(name, show) for name, show in _COLUMNS if name not in unknown]
@@ -186,6 +190,8 @@ def _html(rows: Sequence[Row], facts: Mapping[str, object], figures: str) -> str
         head=[name for name, _ in columns],
         lines=lines,
         marks=marks,
+        beside=beside,
+        folder=folder,
     )
 
 

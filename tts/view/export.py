@@ -40,7 +40,7 @@ def address(page: str, **values: str) -> str:
     return f"/api/{page}{'?' if query else ''}{query}"
 
 
-async def aexport(path: str | Path, file: str | Path, *, megabytes: float = MEGABYTES) -> Path:
+async def aexport_page(path: str | Path, file: str | Path, *, megabytes: float = MEGABYTES) -> Path:
     """Write one HTML file that shows a run or a pool without a server: `tts view --export`.
 
     Args:
@@ -64,7 +64,7 @@ async def aexport(path: str | Path, file: str | Path, *, megabytes: float = MEGA
     return file
 
 
-export = synchronous(aexport)
+export_page = synchronous(aexport_page)
 
 
 class _Room:

@@ -144,9 +144,9 @@ def test_a_client_that_reads_nothing_loses_its_connection_with_what_it_has_not_r
     """Closed in order, the connection would stay open until all that was sent is read."""
 
     def script(request: dict[str, Any]) -> Reply:
-        return Reply(("x" * 4000,) * 2000)
+        return Reply(("x" * 700,) * 3900)
 
-    options = ["--client-timeout-s", "0.5", "--budget", "tokens=4000", "--max-tokens", "4000"]
+    options = ["--client-timeout-s", "0.5", "--budget", "tokens=20k", "--max-tokens", "4000"]
     with (
         FakeEngine(script) as engine,
         serving(tmp_path, engine, *options, budget="tokens=9m") as (_, url),
@@ -155,10 +155,10 @@ def test_a_client_that_reads_nothing_loses_its_connection_with_what_it_has_not_r
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         turns = [{"role": "user", "content": "?"}]
-        body = msgspec.json.encode({"messages": turns, "stream": True, "tts": {"strategy": "single"}})
+        body = msgspec.json.encode({"messages": turns, "stream": True, "n": 3})
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"
         reader.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        assert engine.wait(lambda stats: stats.requests == 1) and engine.wait_idle()
+        assert engine.wait(lambda stats: stats.requests == 3) and engine.wait_idle()
         running = 'tts_serve_running{key="bob"} 1'
         while running in httpx2.get(f"{url}/metrics", headers=KEY).text:
             time.sleep(0.1)

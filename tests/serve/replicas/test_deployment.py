@@ -114,6 +114,7 @@ def test_clients_of_one_key_side_by_side_use_both_replicas_and_its_budget_holds_
     assert codes.count(429) == 24 - codes.count(200)
     assert metric("tts_serve_tokens_total") == engine.stats().tokens == 4 * codes.count(200)
     assert metric("tts_serve_running") == 0
+    assert httpx2.get(f"{URL}/health", headers={"x-request-id": "mine"}).headers["x-request-id"] == "mine"
 
 
 def test_a_client_that_goes_away_stops_the_engine_whether_it_streams_or_not(deployed: None, engine: FakeEngine) -> None:

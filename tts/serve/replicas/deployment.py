@@ -14,6 +14,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from tts.core.budget import Limits
 from tts.errors import JournalLocked, MissingExtra, TTSError
 from tts.serve.keys import Key
@@ -116,7 +119,7 @@ class Replica:
         self._ended = asyncio.ensure_future(client.ended())
 
     def __serve_build_asgi_app__(self) -> Any:  # Ray Serve's name
-        return self._service.app()
+        return _without_id(self._service.app())
 
     async def check_health(self) -> None:
         """Have Ray Serve replace a replica that can answer nothing any more. Raises: why."""
@@ -127,6 +130,20 @@ class Replica:
     async def __del__(self) -> None:
         self._ended.cancel()
         await self._stack.aclose()
+
+
+def _without_id(app: ASGIApp) -> ASGIApp:
+    """The application, whose answers do not name the request's id: Ray Serve's proxy has given it, and adds it."""
+
+    async def without(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                del MutableHeaders(scope=message)["x-request-id"]
+            await send(message)
+
+        await app(scope, receive, sending)
+
+    return without
 
 
 class _Remote:

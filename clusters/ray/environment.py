@@ -6,10 +6,13 @@ Whatever is set already is left as it is.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import secrets
 import sys
 from collections.abc import Mapping
+
+from tts.errors import MissingExtra
 
 ENVIRONMENT: Mapping[str, str] = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,7 +33,12 @@ def address_of_ray(address: str | None) -> str | None:
 
 
 def prepare(address: str | None) -> None:
-    """Set Ray's environment; call it before ray is imported."""
+    """Set Ray's environment; call it before ray is imported. Raises: MissingExtra where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise MissingExtra(
+            "a Ray cluster needs Ray, which is not installed here: pip install 'ray>=2.52', or leave out cluster",
+            extra="ray",
+        )
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if address_of_ray(address) is None:  # or Ray prints the last page of these dumps when it dies under its program

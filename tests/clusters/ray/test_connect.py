@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+import tts
 from tts.clusters.ray.environment import prepare
-from tts.errors import ClusterUnreachable
+from tts.errors import ClusterUnreachable, MissingExtra
 
 prepare("a stand-in")
 from tts.clusters.ray import connect as module  # noqa: E402  # which imports ray
@@ -214,3 +216,9 @@ def test_memory_is_said_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.ray, "cluster_resources", lambda: amounts)
     monkeypatch.setattr(module.ray, "available_resources", lambda: {**amounts, "CPU": 0.5})
     assert module.resources() == "CPU 0.5 of 2 free, memory 15.2 GiB of 15.2 GiB free"
+
+
+def test_without_ray_a_cluster_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtra, match="pip install 'ray"):
+        tts.Client(base_url="http://host:8000/v1", cluster="ray")

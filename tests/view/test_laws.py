@@ -1,5 +1,7 @@
 """What holds of every trial that is shown: its bill, its candidates, and the sentences about them."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from viewed import made
@@ -8,6 +10,7 @@ import tts
 from tts.core.journal.records import Granted, Shared
 from tts.runs.folder import JOURNAL, read_history, read_records
 from tts.view.run import RunView
+from tts.view.trials.retelling import names_code
 
 STRATEGIES = [
     "single", "majority_vote:n=5", "first_finish:n=4", "esc:n=8,window=2", "best_of_n:n=3,verifier=genrm", "usc:n=3",
@@ -70,3 +73,29 @@ def test_the_sentences_state_votes_and_ties(view: RunView) -> None:
         assert any(f"has {own} of {sum(counts)} votes" in sentence for sentence in shown.why)
         ties = counts.count(own) > 1
         assert any("It ties with" in sentence for sentence in shown.why) == ties
+
+
+CODE = [
+    "evil.py:X", "evil:X", "panel(verifiers=a.py:X+judge)", "best_of_n:verifier=a.py:X", "evil.py:X(limit=3)",
+    "calibrated(verifier=judge,file=/etc/passwd)", "a.py:f:n=3",
+]  # fmt: skip
+PLAIN = ["majority_vote:n=3", "genrm(max_tokens=9)", "best_of_n:n=4,verifier=judge", "math", 8, None]
+
+
+def test_a_value_that_names_code_or_a_file_is_told_from_a_part_and_its_parameters() -> None:
+    assert [value for value in CODE if not names_code([value])] == []
+    assert [value for value in PLAIN if names_code([value])] == []
+
+
+def test_nothing_that_a_folder_names_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("def long(problem, candidate):\n    return 1.0\n")
+    folder = made(tmp_path / "run", problems=1, strategies=["best_of_n:n=2,verifier=mine.py:long"])
+    (tmp_path / "mine.py").write_text("raise SystemExit('it was imported')\n")
+    view = RunView(folder)
+    for trial in view.index.opened:
+        shown = view.trial(trial)
+        assert "nothing is imported" in shown.notes[0]
+        assert shown.answer in {candidate.answer for candidate in shown.candidates}
+        assert [candidate.selected for candidate in shown.candidates].count(True) == 1
+        assert view.text(shown.candidates[0].id).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +12,8 @@ import msgspec
 from tts.core.actions import cell_of, problem_of_trial, trial_of
 from tts.core.journal.records import Decided, Lost
 from tts.errors import JournalCorrupt, RunError, TTSError, UnknownName
+from tts.plugins.names import built_in
+from tts.plugins.spec import parse_specs, split_spec
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
 from tts.runs.folder import ASKED, JOURNAL, check_files
@@ -25,11 +28,11 @@ from tts.types import Cost, Problem, StrategySpec
 from tts.view.grading import Pair, at_once
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
-from tts.view.results import PREVIEW, Results, cell_of_trial, seed_of_trial
+from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, seed_of_trial
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
 from tts.view.trials.details import Seen, answers_of, shown_problem, shown_trial
 from tts.view.trials.records import read_trial
-from tts.view.trials.retelling import retold
+from tts.view.trials.retelling import names_code, retold
 from tts.view.trials.texts import text_of
 
 T = TypeVar("T")
@@ -228,9 +231,17 @@ class RunView:
 
     def _spec(self, cell: str) -> StrategySpec | None:
         """The strategy of a cell: a trial that is decided says it, or else the configuration."""
-        for trial, line in self.index.decided.items():
-            if cell_of(trial) == cell and line in self._decided:
-                return self._decided[line].strategy
+        decided = (self._decided[self.index.decided[trial]] for trial in self.index.decided if cell_of(trial) == cell)
+        if (known := next(decided, None)) is not None:
+            return known.strategy
+        config, _ = self._config()
+        for text in config.strategies if config else ():
+            if split_spec(text, "strategy")[0] not in built_in("strategies") or names_code([text.partition(":")[2]]):
+                continue
+            with contextlib.suppress(TTSError):  # a parameter that there is no more; the spec of another cell
+                for spec in parse_specs(text):
+                    if cell.startswith(cell_id(str(spec))) and cell_recorded(cell, spec).spec == spec:
+                        return spec
         return None
 
     def _config(self) -> tuple[RunConfig | None, int | None]:

@@ -7,6 +7,7 @@ is shown by its journal alone, and so is one that would ask for other things tod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,13 @@ from tts.runs.plan import own_limits
 from tts.types import Problem, StrategySpec
 from tts.view.trials.records import TrialRecords
 
+_CODE = re.compile(r":\s*[A-Za-z_]\w*(?!\s*=|\w)|\bfile\s*=")  # FILE.py:NAME, MODULE:NAME; majority_vote:n=3 is none
+
+
+def names_code(values: Iterable[object]) -> bool:
+    """Whether one of these values of a folder names a file or a module, which would be imported or read."""
+    return any(_CODE.search(value) for value in values if isinstance(value, str))
+
 
 @dataclass(frozen=True)
 class Retold:
@@ -53,8 +61,8 @@ def retold(records: TrialRecords, spec: StrategySpec | None, problem: Problem, c
         return "nothing says yet which strategy this trial is of: prompts and parents are not shown"
     if problem.answer_rule is not None and not problem.answer_rule.startswith(REGEX):
         return "answers are found by a function of the user's own, which is not imported: prompts are not shown"
-    if spec.name not in built_in("strategies"):
-        return f"{spec.name} is not of this library, and is not imported: prompts and parents are not shown"
+    if spec.name not in built_in("strategies") or names_code(spec.params.values()):
+        return f"{spec.name} is not of this library alone, and nothing is imported: prompts and parents are not shown"
     try:
         return _told(_trial(records, spec, problem, config), records)
     except _Differs as error:
@@ -119,7 +127,7 @@ def _told(trial: Trial, records: TrialRecords) -> Retold:
 def _named(text: str) -> Strategy:
     """The strategy of this library that a text names, with its parameters. Raises: UnknownName."""
     name, values = split_spec(text, "strategy")
-    if name not in built_in("strategies"):
+    if name not in built_in("strategies") or names_code([text]):
         raise UnknownName(f"{name} is not of this library, and is not imported", name=name)
     if not values:
         return strategy(name)
@@ -136,7 +144,7 @@ class _BuiltIn(dict[str, Verifier]):
 
     def __missing__(self, name: str) -> Verifier:
         named: Any = call_of(name)[0]
-        if named not in built_in("verifiers"):
+        if named not in built_in("verifiers") or names_code([name]):
             raise UnknownName(f"the verifier {name} is not of this library, and is not imported", name=name)
         found = self[name] = verifier(name, self._model)
         return found

@@ -45,7 +45,7 @@ OF_THE_RAY_CLUSTER = ["clusters/ray/test_cluster", "clusters/ray/test_hedges", "
 LONGEST_OF_SYSTEM = ["clusters/ray/test_own_ray", "clusters/ray/test_job", "system/test_docs", "system/test_resume",
                      "system/test_kills", "clusters/ray/test_metrics", "system/test_packaging",
                      "models/test_budget_law", "workers/test_killable_processes", "cli/test_main",
-                     "workers/test_step_limits", "strategies/test_compositions", "reports/test_pool",
+                     "view/test_page", "workers/test_step_limits", "strategies/test_compositions", "reports/test_pool",
                      "reports/test_sweep", "plugins/test_given"]  # fmt: skip
 
 

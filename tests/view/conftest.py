@@ -17,6 +17,8 @@ from tts.view.export import page_with
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+HANG_S = 60  # after which a test is ended; a machine that is busy with other things decides no verdict
+
 
 @pytest.fixture(params=["served", "exported"])
 def opened(
@@ -51,8 +53,9 @@ def make() -> type[Made]:
 @pytest.fixture(scope="module")
 def chromium(browser: str) -> Iterator[Browser]:
     """A browser, for the tests of a module: as long as it is there, no test beside it can run an event loop."""
-    from playwright.sync_api import sync_playwright  # here: without a browser's tests, nothing of it is needed
+    from playwright.sync_api import expect, sync_playwright  # here: tests without a browser need nothing of it
 
+    expect.set_options(timeout=1000 * HANG_S)
     with sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         yield started
@@ -64,7 +67,7 @@ class Tab:
 
     def __init__(self, page: Page) -> None:
         self.page, self.wrong = page, []
-        page.set_default_timeout(3000)
+        page.set_default_timeout(1000 * HANG_S)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
         page.on(

@@ -97,6 +97,7 @@ def test_a_person_clicks_from_the_overview_to_the_text_of_a_candidate_and_back(
     page.go_back()
     page.wait_for_selector(".grid")
     page.go_back()
+    page.wait_for_selector("tr[data-cell]")
     for box in page.locator("tr[data-cell] input").all()[:2]:
         box.check()
     page.click("text=Compare the two chosen")
@@ -375,6 +376,17 @@ def test_a_live_run_is_followed_without_losing_the_place(tab: Any, make: Any, se
     server.change()
     page.click("#live")
     page.wait_for_selector("h2 >> text=Candidates (40)")
+
+    page.goto(server.url + "#/grid?show=tokens")
+    page.focus(".grid")
+    page.evaluate("document.querySelector('.grid').scrollTop = 200")
+    data["/api/grid"]["tokens"][12][0] = 123456
+    server.change()
+    page.wait_for_selector(".gcell >> text=123k")
+    assert page.evaluate("document.querySelector('.grid').scrollTop") == 200
+    data["/api/overview"]["live"] = False
+    server.change()
+    page.wait_for_selector("#live", state="hidden")
 
 
 def test_what_cannot_be_shown_is_said(tab: Any, make: Any, serve: Any) -> None:

@@ -77,7 +77,7 @@ export class Candidates {
       each.partial ? el("p", { class: "notice" }, "The text is not whole: this is what had come when the request ended.") : null,
       el("dl", { class: "details" }, this.facts(each).map(([name, value]) => value === null || value === undefined || value === "" ? null
         : el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
-      textOf(each.id, each.state, completion),
+      textOf(each.id, `${each.state} ${each.tokens} ${each.chars}`, completion),
       of.length ? el("section", { class: "part" }, el("h4", {}, "Judged"), judged(of, this.name, "of this")) : null,
     ];
   }

@@ -47,15 +47,21 @@ export async function getKept(path, stamp = "") {
   return kept.get(name);
 }
 
+// What has been kept of a path is asked for again.
+export function forget(path) {
+  for (const name of kept.keys()) if (name.endsWith(` ${path}`)) kept.delete(name);
+}
+
 export function query(path, values) {
   return `${path}?${Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
 }
 
 // Calls `changed(version)` for every change of a run that is live, and `state(connected)` when that is lost or found.
+// Returns a function that ends this.
 export function follow(changed, state) {
-  if (exported) return;
   const events = new EventSource("/api/events");
   events.onopen = () => state(true);
   events.onerror = () => state(false);
   events.onmessage = (event) => changed(JSON.parse(event.data).version);
+  return () => events.close();
 }

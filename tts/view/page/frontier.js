@@ -42,7 +42,7 @@ export function frontier(cells, lit) {
         draw();
       });
       return button;
-    }));
+    }), cells.some((cell) => cell.on_frontier) ? el("span", { class: "ring" }, svg("svg", { viewBox: "-8 -8 16 16", "aria-hidden": "true" }, svg("circle", { r: 6.5 })), "on the frontier") : null);
   box.append(chart, el("figcaption", {}, legend, el("label", {}, "against ", choose)));
   new ResizeObserver(draw).observe(chart);
   chart.addEventListener("keydown", (event) => step(event, chart));

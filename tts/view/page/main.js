@@ -1,7 +1,7 @@
 // The page as a whole: which part of it is shown, what it is told, and how it follows a run that goes on.
 
 import { address, el, keyed, redraw, say, unexplained, visible } from "./dom.js";
-import { follow, get, isExport } from "./data.js";
+import { follow, forget, get, isExport } from "./data.js";
 import { comparePage } from "./compare.js";
 import { gridPage } from "./grid.js";
 import { chooser, keyboard } from "./keys.js";
@@ -12,6 +12,7 @@ import { trialPage } from "./trial.js";
 
 const PAGES = { "": overviewPage, grid: gridPage, problem: problemPage, trial: trialPage, compare: comparePage };
 const SOON_MS = 150; // a page that comes sooner needs no word that it is loading
+const TYPING_MS = 4000; // after which whoever has the focus in a field does not type any more
 const main = document.getElementById("main");
 const places = new Map(); // of an address: how far it was scrolled, and what had the focus
 let overview = null;
@@ -20,6 +21,8 @@ let asking = null; // an AbortController, while a page is asked for
 let paused = false;
 let newest = 0;
 let seen = 0;
+let touched = 0; // when something was typed or chosen last
+let unfollow = null;
 
 function route() {
   const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
@@ -131,25 +134,29 @@ function following() {
     if (!paused) refresh();
   });
   show(true);
-  follow((version) => {
+  unfollow = follow((version) => {
     newest = version;
     refresh();
   }, (state) => show((connected = state)));
 }
 
-// The page anew, where something has changed: one at a time, and never under a selection or while somebody types.
+// The page anew, where something has changed: one at a time, and not under a selection or while somebody types.
 let refreshing = false;
 async function refresh() {
   if (refreshing || paused || newest === seen) return;
   refreshing = true;
   const began = performance.now();
-  const typing = document.activeElement?.matches("input, select");
+  const typing = document.activeElement?.matches("input, select") && began - touched < TYPING_MS;
   const selecting = String(getSelection()) !== "" && main.contains(getSelection().anchorNode);
   const going = asking !== null;
   if (!typing && !selecting && !going && !document.hidden) {
     seen = newest;
+    forget("/api/grid");
     await open({ again: true });
-    if (!overview?.live) document.getElementById("live").hidden = true;
+    if (!overview.live) {
+      document.getElementById("live").hidden = true;
+      unfollow();
+    }
   }
   const pause = Math.max(1000, 4 * (performance.now() - began)); // a fifth of the time at most
   setTimeout(() => {
@@ -158,6 +165,9 @@ async function refresh() {
   }, pause);
 }
 
+for (const event of ["input", "pointerdown", "keydown"]) {
+  document.addEventListener(event, () => { touched = performance.now(); }, { capture: true, passive: true });
+}
 history.scrollRestoration = "manual";
 window.addEventListener("scroll", () => unexplained(), { passive: true });
 document.addEventListener("click", (event) => {
@@ -180,4 +190,4 @@ chooser(document.getElementById("search"), (id) => {
   location.hash = address("problem", id);
 });
 await open();
-if (overview?.live) following();
+if (overview?.live && !isExport) following();

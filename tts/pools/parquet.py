@@ -24,6 +24,7 @@ from tts.types import Value
 VERSION = 1
 EXAMPLE = Path(__file__).parents[1] / "data" / "example.parquet"
 ROWS_IN_A_GROUP = 65_536  # the least of a column that is read at a time: texts are read by the group
+_FEW_ROWS, _ROWS_AT_A_TIME = 1024, 4096  # of texts, whose group is then not decoded beyond the last of them
 _KEY = b"tts.pool"
 _SCORE, _ASKED, _LOGPROB = "score.", "asked.", "logprob."  # beginnings of columns' names
 _CONFIDENCES = "confidences"
@@ -272,8 +273,23 @@ def _as_sampled(known: dict[str, Any]) -> dict[str, Any]:
 def _text_reader(path: Path, parquet: Any) -> Any:
     def read(rows: NDArray[np.int64]) -> list[str | None]:
         groups, places = np.unique(rows // ROWS_IN_A_GROUP, return_inverse=True)
+        if len(groups) == 1 and len(rows) <= _FEW_ROWS:
+            return _few_texts(parquet.ParquetFile(path), int(groups[0]), (rows % ROWS_IN_A_GROUP).tolist())
         column = parquet.ParquetFile(path).read_row_groups(groups.tolist(), columns=["text"])["text"]
         texts: list[str | None] = column.take(places * ROWS_IN_A_GROUP + rows % ROWS_IN_A_GROUP).to_pylist()
         return texts
 
     return read
+
+
+def _few_texts(file: Any, group: int, places: list[int]) -> list[str | None]:
+    """The texts at these places of one row group."""
+    found: dict[int, str | None] = {}
+    at, wanted = 0, {*places}
+    for batch in file.iter_batches(_ROWS_AT_A_TIME, row_groups=[group], columns=["text"]):
+        column, end = batch.column(0), at + len(batch)
+        found |= {place: column[place - at].as_py() for place in wanted if at <= place < end}
+        if len(found) == len(wanted):
+            break
+        at = end
+    return [found[place] for place in places]

@@ -68,6 +68,9 @@ def test_a_person_clicks_from_the_overview_to_the_text_of_a_candidate_and_back(
     page = tab.page
     assert "51.9 [40.9, 60.9]" in tab.text("tr[data-cell] >> nth=0")
     assert page.locator(".frontier .mark").count() == 6
+    page.select_option("[data-key=axis]", "latency_s")
+    ticks = page.locator(".frontier .tick text").all_text_contents()
+    assert len(ticks) == len(set(ticks)) > 6
     page.click(".frontier .legend button >> nth=0")
     assert page.locator(".frontier .mark").count() == 4
     page.hover(".frontier .mark >> nth=0")

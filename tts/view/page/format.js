@@ -71,7 +71,7 @@ export function ticks(low, high, logarithmic, most = 7) {
     }
     const tens = found.filter((at) => Math.abs(Math.log10(at) % 1) < 1e-9);
     if (found.length > most && tens.length > 1) return tens;
-    if (found.length > 2) return found; // of a short stretch these are too few: it is nearly straight
+    return found.length > 2 ? found : ticks(low, high, false, most); // a short stretch is nearly straight
   }
   const raw = (high - low) / most || 1;
   const unit = 10 ** Math.floor(Math.log10(raw));

@@ -84,7 +84,7 @@ function accuracy(cell) {
 
 function whisker(value, low) {
   if (!value || value.low === null || value.low === undefined) return null;
-  const x = (at) => 2 + 76 * (at - low) / (1 - low || 1);
+  const x = (at) => 3 + 74 * (at - low) / (1 - low || 1);
   return svg("svg", { class: "whisker", viewBox: "0 0 80 12", "aria-hidden": "true" },
     svg("path", { d: `M${x(value.low)},6H${x(value.high)}M${x(value.low)},3v6M${x(value.high)},3v6` }),
     svg("circle", { cx: x(value.mean), cy: 6, r: 3 }));

@@ -43,9 +43,10 @@ test-system: $(VENV)/.ready ## the tests that start Ray or a browser, build the 
 	  $$(grep -rl --include='test_*.py' 'mark\.system' tests)
 
 # Twenty rounds of actors that die every second and a node that dies half-way, of which `make test-system` has one, and
-# a sweep that is killed fifty times, there ten.
-chaos: $(VENV)/.ready ## twenty rounds of dying actors, fifty killed sweeps
-	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/system/test_chaos.py tests/system/test_resume.py
+# a sweep that is killed fifty times, there ten, and a server, there three.
+chaos: $(VENV)/.ready ## twenty rounds of dying actors, fifty killed sweeps and servers
+	TTS_CHAOS_ROUNDS=20 TTS_KILLS=50 $(BIN)/python -m pytest tests/system/test_chaos.py tests/system/test_resume.py \
+	  tests/serve/test_kills.py
 
 # tts beside other programs, each installed in an environment of its own under build/: a quarter of an hour, idle.
 peers: $(VENV)/.ready ## the benchmark against other programs

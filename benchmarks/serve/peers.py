@@ -122,6 +122,18 @@ async def burst(contender: Contender) -> float:
     return time.monotonic() - began_s
 
 
+async def bare(engine: str, stream: bool) -> float:
+    """Seconds that the samples of a burst take which are asked of the engine itself, each over a socket of its own."""
+
+    async def one(number: int) -> None:
+        async with Client(engine.removesuffix("/v1")) as client:
+            await client.ask(chat(number, stream=stream))
+
+    began_s = time.monotonic()
+    await asyncio.gather(*map(one, range(8 * CLIENTS)))
+    return time.monotonic() - began_s
+
+
 async def first(engine: str, contender: Contender) -> float:
     """Milliseconds from the time at which the engine's first token comes to who asks it, to the first with text."""
     async with Client(engine.removesuffix("/v1")) as direct, Client(contender.url) as through:
@@ -185,6 +197,9 @@ def main() -> None:
         for contender in contenders(stack, given, engine.url, Path(place)):
             rows[contender.name] = measured(engine, contender, given.pairs)
             print(row(contender.name, rows[contender.name]), flush=True)
+        engine.pace(SLOW)
+        whole = statistics.median(run(lambda: bare(engine.url, False)) for _ in range(BURSTS))
+        streamed = statistics.median(run(lambda: bare(engine.url, True)) for _ in range(BURSTS))
     ours = rows["tts serve"]
     held = [
         statistics.median(ours.added) <= MOST_ADDED_MS,
@@ -206,6 +221,8 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|---:|---:|",
         *(row(name, found) for name, found in rows.items()),
         "",
+        f"The {8 * CLIENTS} samples asked of the engine itself, over bare sockets, take {whole:.2f} s, and "
+        f"{streamed:.2f} s streamed, as `tts serve` asks for them (the others do not).",
         "Every bar holds." if all(held) else f"Bars missed: {held.count(False)}.",
         "",
     ]

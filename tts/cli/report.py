@@ -66,7 +66,7 @@ def view(
     try:
         from tts.view.running import live
     except ModuleNotFoundError as error:
-        if error.name not in ("starlette", "uvicorn"):
+        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise MissingExtra("tts view needs an extra: pip install 'test-time-scaling[view]'", extra="view") from None
     run_on_loop(live(path, host, port, browser=browser))

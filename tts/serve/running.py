@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -17,14 +16,13 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from tts.errors import InvalidParameter
+from tts.process import sockets
 from tts.process.streams import echo
 from tts.serve.accounts import Accounts
 from tts.serve.app import Service
 from tts.serve.keys import ANYBODY
 from tts.serve.logs import LOG
 from tts.serve.setup import Settings, Setup
-
-_BACKLOG = 2048  # connections that may wait to be accepted
 
 
 def log_to_standard_error() -> None:
@@ -59,24 +57,13 @@ async def live(settings: Settings, options: Mapping[str, Any]) -> None:
 
 def listening(host: str, port: int, *, has_keys: bool) -> socket.socket:
     """A socket that listens. Raises: InvalidParameter where it cannot, or where anybody could ask without a key."""
-    if not has_keys and not _is_loopback(host):
+    if not has_keys and not sockets.is_loopback(host):
         raise InvalidParameter(
             f"host {host} can be reached from other machines, and there are no keys: add --keys FILE, or leave "
             f"the host out, which is 127.0.0.1",
             name="host",
         )
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    opened = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind((host, port))
-        opened.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        opened.close()
-        why = getattr(error, "strerror", None) or str(error)
-        raise InvalidParameter(f"port {port} of {host} cannot be listened on: {why}", name="port") from None
-    opened.setblocking(False)
-    return opened
+    return sockets.listening(host, port)
 
 
 def certificates(cert: Path | None, key: Path | None) -> dict[str, str]:
@@ -160,10 +147,3 @@ class _Server(uvicorn.Server):
         """Drain; a second signal cancels what is under way."""
         self.force_exit = self.should_exit
         self.should_exit = self._service.draining = True
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -129,6 +129,7 @@ class JournalIndex:
             self.decided.pop(id, None)
             self.cells.setdefault(cell_of(id))
         elif kind == b"decided" and id not in self.decided:  # else it is told twice
+            self.cells.setdefault(cell_of(id))
             self.decided[id] = number
             self.decisions.append(number)
         elif kind == b"lost":

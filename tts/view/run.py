@@ -128,7 +128,7 @@ class RunView:
     def ungraded(self, trial: TrialShown | None = None) -> list[Pair]:
         """Problems and answers, of a trial's candidates or of all trials that are decided, without a verdict, although
         the folder has what it takes to grade them."""
-        if self.live or not self.examples or references_away(self.path):
+        if self.live or not (self.path / PROBLEMS).is_file() or references_away(self.path):
             return []
         if trial is not None:
             asked = [(trial.problem.id, candidate.answer) for candidate in trial.candidates]

@@ -216,12 +216,13 @@ class Client:
         budget: str | Limits | None = None,
         seed: int = 0,
         sampling: Sampling | Mapping[str, Any] | None = None,
+        best: int = 1,
     ) -> Solved:
         """Solve one prompt as `solve` does, from any thread but that of the client's event loop."""
         loop = self._opened().loop
         if _running_loop() is loop:
             raise UsageError("solve_sync would block the event loop of this client: use `await client.solve(...)`")
-        call = self.solve(prompt, strategy, params=params, budget=budget, seed=seed, sampling=sampling)
+        call = self.solve(prompt, strategy, params=params, budget=budget, seed=seed, sampling=sampling, best=best)
         future = asyncio.run_coroutine_threadsafe(call, loop)
         try:
             return future.result()

@@ -46,6 +46,10 @@ def test_a_page_that_is_open_before_its_run_fills_and_follows_it_to_the_end(tmp_
             assert (found["kind"], found["live"], found["trials"], found["planned"]) == ("sweep", False, 24, 24)
             grid = await client.json("/api/grid")
             assert {state for line in grid["state"] for state in line} == {"decided"}
+            await asyncio.to_thread(made, out, seeds=3)  # the same command with another seed
+            while (found := await client.json("/api/overview"))["trials"] < 36 or found["live"]:
+                await asyncio.sleep(0.05)
+            assert found["version"] > seen[-1]
         finally:
             following.cancel()
             await asyncio.wait({following})

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -54,7 +55,7 @@ class Viewer:
         self._host = host
         self._lock = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self._ending = False
+        self._settled = False  # whether the run has ended, and all that there is to know of it is known
         self._grader = Grader(path)
         self._grading: set[asyncio.Future[None]] = set()
 
@@ -100,17 +101,20 @@ class Viewer:
         return StreamingResponse(self.versions(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
 
     async def follow(self) -> None:
-        """Take in what a run writes, until it has ended and its answers are graded; then, whether its journal is as it
-        was written."""
-        while self.view is None or self.view.live:
-            await asyncio.sleep(EVERY_S)
+        """Take in what a run writes, also where it is resumed after its end. Once it has ended, its answers are graded,
+        and its journal is compared with its checksums."""
+        took = 0.0
+        while True:
+            await asyncio.sleep(max(EVERY_S, 4 * took))  # those who ask wait for a look
+            began = time.monotonic()
             with contextlib.suppress(TTSError):  # of a file that is being written; whoever asks for it is told
                 await self._look()
-        await self._grade(None)
-        if await asyncio.to_thread(self.view.check):
-            await self._tell()
-        self._ending = True
-        await self._tell()
+                if self.view is not None and not self.view.live and not self._settled:
+                    await self._grade(None)
+                    await asyncio.to_thread(self.view.check)
+                    self._settled = True
+                    await self._tell()
+            took = time.monotonic() - began
 
     async def close(self) -> None:
         """End the process that grades, if there is one."""
@@ -148,6 +152,7 @@ class Viewer:
             else:
                 grown = await asyncio.to_thread(self.view.refresh)
         if grown:
+            self._settled = False
             await self._tell()
 
     async def versions(self) -> AsyncIterator[str]:
@@ -157,7 +162,7 @@ class Viewer:
             if version != sent:
                 sent = version
                 yield f'data: {{"version": {version}}}\n\n'
-            if self._ending:
+            if self._settled:
                 return
             async with self._changed:
                 await self._changed.wait()

@@ -47,8 +47,12 @@ def test_a_page_that_is_open_before_its_run_fills_and_follows_it_to_the_end(tmp_
             grid = await client.json("/api/grid")
             assert {state for line in grid["state"] for state in line} == {"decided"}
             await asyncio.to_thread(made, out, seeds=3)  # the same command with another seed
-            while (found := await client.json("/api/overview"))["trials"] < 36 or found["live"]:
+            for _ in range(2000):  # until it has looked
+                found = await client.json("/api/overview")
+                if found["trials"] == 36 and not found["live"]:
+                    break
                 await asyncio.sleep(0.05)
+            assert (found["trials"], found["planned"]) == (36, 36)
             assert found["version"] > seen[-1]
         finally:
             following.cancel()

@@ -254,6 +254,21 @@ def test_a_client_that_goes_away_cancels_its_request_down_to_the_engine_and_no_o
         assert engine.stats().left == 6 and engine.stats().tokens_after_leave == 0
 
 
+def test_no_search_is_begun_for_a_client_that_has_gone_before_its_request_was_read() -> None:
+    async def use(server: Served) -> None:
+        await server.ask()
+        gone, begun = asyncio.Event(), server.client.spent
+        gone.set()
+        opened = server.client.solve
+        server.client.solve = lambda *args, **more: searches.append(args) or opened(*args, **more)  # type: ignore
+        for stream in (False, True):
+            await server.left(gone, stream=stream)
+        assert searches == [] and server.client.spent == begun and server.accounts.running("-") == 0
+
+    searches: list[Any] = []
+    asked(use)
+
+
 def test_a_stream_that_cannot_even_begin_gives_its_hold_back() -> None:
     async def use(server: Served) -> None:
         body = b'{"stream": true, "messages": [{"role": "user", "content": "?"}]}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from tts.api.arguments import as_spec
@@ -267,14 +267,15 @@ def _unanswered(solved: Solved) -> Refusal:
     return refusal
 
 
-async def unless_gone(receive: Receive, work: Awaitable[Any]) -> Any:
-    """The value of the work; None where the client went away first, and the work was cancelled, to its end.
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
+    """The value of the work; None where the client went away first, and the work was cancelled, to its end. The work of
+    a client that has gone already, as many have when a server lags behind, is not begun.
 
     Args:
         receive: of ASGI, after the body: it gives nothing but the end of the connection.
     """
-    working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(_gone(receive))
+    working = asyncio.ensure_future(_begun(work, watching))
     try:
         await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
@@ -282,6 +283,12 @@ async def unless_gone(receive: Receive, work: Awaitable[Any]) -> Any:
         watching.cancel()
         working.cancel()
         await asyncio.wait({working, watching})
+        work.close()
+
+
+async def _begun(work: Coroutine[Any, Any, Any], watching: asyncio.Future[None]) -> Any:
+    await asyncio.sleep(0)  # the end of a connection that was read together with the request is known after this
+    return None if watching.done() else await work
 
 
 async def _gone(receive: Receive) -> None:

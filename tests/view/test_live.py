@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 from viewed import Browsing, made
 
@@ -136,3 +138,25 @@ def opened_once_decided(folder: Path, trials: int) -> RunView:
                 if asked == [2] * 6:
                     return view
         os.sched_yield()
+
+
+@pytest.mark.system
+def test_the_command_says_where_it_shows_a_run_and_ends_quietly_with_its_page_open(tmp_path: Path) -> None:
+    folder = made(tmp_path / "run", problems=1, seeds=1, strategies=["single"])
+    command = [sys.executable, "-m", "tts", "view", str(folder), "--no-browser"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        found = re.search(r"shown at (http://127\.0\.0\.1:\d+)/", said := process.stderr.readline())
+        assert found is not None, said
+        for path, kind in (("/", "text/html"), ("/main.js", "text/javascript"), ("/api/overview", "application/json")):
+            reply = httpx2.get(found[1] + path)
+            assert (reply.status_code, reply.headers["content-type"].partition(";")[0]) == (200, kind)
+        with httpx2.stream("GET", found[1] + "/api/events") as events:
+            assert next(events.iter_lines()).startswith("data: ")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+        assert process.communicate() == ("", "")
+    finally:
+        process.kill()
+        process.communicate()

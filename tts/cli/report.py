@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,7 +70,8 @@ def view(
         if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
             raise
         raise MissingExtra("tts view needs an extra: pip install 'test-time-scaling[view]'", extra="view") from None
-    run_on_loop(live(path, host, port, browser=browser))
+    with contextlib.suppress(KeyboardInterrupt):  # nothing was begun that could be gone on with
+        run_on_loop(live(path, host, port, browser=browser))
 
 
 def _show_leaderboard(places: Iterable[Any]) -> None:

@@ -76,7 +76,6 @@ def test_a_run_that_is_written_is_live_and_its_requests_are_in_flight(tmp_path: 
         (row,) = [row for row in view.trials("a/b 0", "single") if row.state == "open"]
         trial = view.trial(row.id)
         assert [each.state for each in trial.candidates] == ["in flight"]
-        assert overview.spent.tokens == tts.load(tmp_path).spent.tokens  # type: ignore[union-attr]
         version = view.version
         assert not view.refresh()
         journal.write([Opened("single#9/a/b 1", 10.0)])
@@ -84,6 +83,9 @@ def test_a_run_that_is_written_is_live_and_its_requests_are_in_flight(tmp_path: 
         assert view.version > version
     assert view.refresh()
     assert not view.live
+    spent, loaded = view.overview().spent, tts.load(tmp_path)
+    assert isinstance(loaded, tts.SweepResult)
+    assert spent.tokens == loaded.spent.tokens == (overview.spent.tokens or 0) + 20  # now lost, at its upper bound
     assert any("of the run to go on" in note for note in view.overview().notes)
 
 

@@ -268,11 +268,14 @@ class RunView:
         return found + self.results.notes()
 
     def _unfinished(self) -> Cost:
-        """The cost of trials that are not decided: what has ended at its cost, what is in flight at its upper bound."""
+        """The cost of trials that are not decided: what has ended at its cost, and of a run that was stopped, what was
+        in flight, at its upper bound."""
         found = Cost()
         for trial in self.open_trials:
             for action in read_trial(self.index, trial).actions.values():
                 if action.granted is None or action.of is not None or action.lost:
+                    continue
+                if self.live and action.end is None:
                     continue
                 tokens = action.granted.cost.tokens if action.end is None else action.end.usage.completion_tokens
                 found += Cost(1, tokens, None, None)

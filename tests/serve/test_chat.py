@@ -36,6 +36,7 @@ def test_the_answer_is_in_the_shape_of_openai_and_its_usage_is_the_sum_of_all_sa
         assert choice["message"] == {"role": "assistant", "content": "So it is.\nAnswer: 7", "refusal": None}
         assert (reply["object"], choice["finish_reason"], reply["model"]) == ("chat.completion", "stop", "Model")
         usage = reply["usage"]
+        assert usage["tts"].pop("seed") >= 0
         assert (usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]) == (15, 12, 27)
         assert usage["tts"] == {
             "samples": 3, "verifier_tokens": 0, "cancelled_tokens": 0, "selected": 0, "cost": None, "answer": "7",
@@ -101,6 +102,16 @@ class Varied(Model):
     async def __call__(self, request: tts.Request) -> tts.Completion:
         found = await super().__call__(request)
         return tts.Completion(f"Answer: {request.seed}", usage=found.usage)
+
+
+def test_a_request_without_a_seed_has_other_samples_each_time_and_says_the_seed_that_repeats_it() -> None:
+    async def use(server: Served) -> None:
+        first, second = [(await server.ask(tts={"strategy": "single"})).json() for _ in range(2)]
+        assert first["choices"][0]["message"] != second["choices"][0]["message"]
+        again = (await server.ask(tts={"strategy": "single"}, seed=first["usage"]["tts"]["seed"])).json()
+        assert again["choices"][0]["message"] == first["choices"][0]["message"]
+
+    asked(use, model=Varied())
 
 
 def test_the_form_of_the_answer_is_not_asked_of_what_helps_to_decide() -> None:

@@ -97,7 +97,7 @@ def test_a_server_that_is_killed_forgets_no_spending_and_one_that_is_told_to_sto
             assert replies[0].json()["choices"][0]["message"]["content"] == "Answer: 7"
             assert process.wait(timeout=60) == 0
             assert len(served_folders(tmp_path / "journal")) == 2
-            assert len(build_served_pool(tmp_path / "journal")) == 1  # both were drawn under one seed, and say the same
+            assert len(build_served_pool(tmp_path / "journal")) == 2
 
 
 def test_a_server_that_cannot_start_says_why_in_a_sentence(tmp_path: Path) -> None:

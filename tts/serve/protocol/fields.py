@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ APPROACHES = {
 }  # fmt: skip
 NOT_YET = ("functions", "function_call", "modalities", "audio")
 KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
+SEEDS = 2**31  # to draw from, where a request has none
 _TTS = ("strategy", "budget", "deadline_s", "events", "allocator")
 MOST_CHOICES = 128  # OpenAI's limit
 
@@ -66,6 +68,7 @@ class Asked(Value, frozen=True):
         stream: whether events are asked for. include_usage: whether a stream ends with the usage.
         wanted: the field `tts`.
         tools: those that the model may ask for.
+        seed: as given; else drawn, so that the same request twice has other samples, as with OpenAI.
         count: number of choices of each prompt.
         echoed: fields of the request that its reply repeats.
     """
@@ -73,7 +76,7 @@ class Asked(Value, frozen=True):
     chats: tuple[Prompt, ...]
     model: str | None
     sampling: Mapping[str, Any]
-    seed: int = 0
+    seed: int
     stream: bool = False
     include_usage: bool = False
     wanted: Wanted = Wanted()
@@ -117,7 +120,7 @@ def asked_of(
         chats,
         typed(fields, "model", str, "text"),
         _sampling(fields, unknown),
-        0 if seed is None else seed,
+        secrets.randbelow(SEEDS) if seed is None else seed,
         bool(typed(fields, "stream", bool, "true or false")),
         bool(typed(options, "include_usage", bool, "true or false")),
         (wanted_of(fields["tts"], "tts.") if "tts" in fields else Wanted()).over(_of_habits(fields)),

@@ -162,7 +162,8 @@ def parts_of(solved: Sequence[Solved], asked: Asked, given: int) -> dict[str, An
     """The parts of the usage, which has the ledger's charge.
 
     `selected` is the place of the answer among the samples, in order of arrival; None where the strategy has put it
-    together. `cost` is in US dollars; None where prices are not known. Of several prompts, `selected` and `answer` are
+    together. `cost` is in US dollars; None where prices are not known. The same request with this `seed` has the same
+    samples, of models that honour seeds. Of several prompts, `selected` and `answer` are
     lists. `choices` is there where more than one was asked for: a strategy may have had fewer candidates.
     """
     places, answers = [_place(each) for each in solved], [each.answer for each in solved]
@@ -175,6 +176,7 @@ def parts_of(solved: Sequence[Solved], asked: Asked, given: int) -> dict[str, An
         "cost": Cost.sum([each.cost for each in solved]).usd,
         "answer": answers if several else answers[0],
         "exhausted": any(each.exhausted for each in solved),
+        "seed": asked.seed,
     }
     if asked.count > 1:
         parts["choices"] = {"asked": asked.count * len(solved), "given": given}

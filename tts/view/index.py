@@ -148,11 +148,16 @@ class JournalIndex:
 
     def lines(self, numbers: Sequence[int]) -> Iterator[tuple[int, Line]]:
         """Read these lines, in order. Raises: JournalCorrupt for one that cannot be read; RunError."""
+        for number, line in zip(numbers, self.raw(numbers), strict=True):
+            yield number, decode(line, number + 1)
+
+    def raw(self, numbers: Sequence[int]) -> Iterator[bytes]:
+        """These lines as they are written. Raises: RunError."""
         try:
             with self.path.open("rb") as file:
                 for number in numbers:
                     file.seek(self._starts[number])
-                    yield number, decode(file.readline(), number + 1)
+                    yield file.readline()
         except OSError as error:
             raise RunError(f"cannot read {self.path}: {error.strerror}", path=str(self.path)) from None
 

@@ -19,6 +19,7 @@ from tts.runs.extension import together
 from tts.runs.folder import ASKED, JOURNAL, check_files
 from tts.runs.foreign_runs import cell_recorded, searches_asked_for
 from tts.runs.kinds import command_of
+from tts.runs.outcomes import Outcome
 from tts.runs.plan import outcome_of
 from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples, references_away
 from tts.tasks.example import Example
@@ -28,7 +29,7 @@ from tts.types import Cost, Problem, StrategySpec
 from tts.view.grading import Pair, at_once
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
-from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, seed_of_trial
+from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, seed_of_trial, trial_id
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
 from tts.view.trials.details import Seen, answers_of, shown_problem, shown_trial
 from tts.view.trials.records import read_trial
@@ -59,7 +60,9 @@ class RunView:
         self.verdicts: dict[Pair, Verdict] = {}
         self._seen: tuple[str, int, Seen] | None = None
         self._grader = ""
-        self._decided: dict[int, Decided] = {}  # by line
+        self._decided: dict[int, Decided] = {}  # by line; none where the folder's outcomes say what they do
+        self._paid: dict[int, Cost] = {}  # by line
+        self._written: list[Outcome] = []  # in the folder
         self._lost = Cost()
         self._losses = self._generation = 0
         self._files: list[tuple[str, int, int]] = []
@@ -90,23 +93,42 @@ class RunView:
             self.examples = {problem.id: Example(problem)}
         if (self.path / OUTCOMES).is_file():
             with (self.path / OUTCOMES).open("rb") as file:
-                for line in lines(file):
-                    graded = msgspec.json.decode(line, type=_Graded)
-                    if graded.error is None:
-                        self.verdicts[graded.problem_id, graded.answer] = Verdict(graded.correct, graded.ungraded)
+                self._written = [msgspec.json.decode(line, type=Outcome) for line in lines(file)]
+            graded = (outcome for outcome in self._written if outcome.error is None)
+            self.verdicts |= {(o.problem_id, o.answer): Verdict(o.correct, o.ungraded) for o in graded}
+
+    def _are_written(self) -> bool:
+        """Whether the folder's outcomes are those of the journal: of each of its trials one, none of which was done
+        again."""
+        index = self.index
+        same = not self.live and len(self._written) == len(index.decided) == len(index.decisions)
+        return same and all(trial_id(outcome) in index.decided for outcome in self._written)
 
     def _read_ends(self) -> None:
         index = self.index
         if self._generation != index.generation:  # another journal lies in its place
-            self._decided, self._lost, self._losses, self._generation = {}, Cost(), 0, index.generation
-        new = index.decisions[len(self._decided) :]
-        self._decided |= {line: record for line, record in index.lines(new) if isinstance(record, Decided)}
+            self._decided, self._paid, self._lost, self._losses = {}, {}, Cost(), 0
+            self._generation = index.generation
+        if not self._are_written():
+            new = [line for line in index.decisions if line not in self._decided]
+            self._decided |= {line: record for line, record in index.lines(new) if isinstance(record, Decided)}
+            self._paid |= {line: self._decided[line].paid for line in new if line in self._decided}
+        unpaid = [line for line in index.decisions if line not in self._paid]
+        self._paid |= {line: _paid(data) for line, data in zip(unpaid, index.raw(unpaid), strict=True)}
         lost = [record for _, record in index.lines(index.losses[self._losses :]) if isinstance(record, Lost)]
         self._lost = Cost.sum([self._lost, *(record.cost for record in lost)])
         self._losses = len(index.losses)
 
     def _compute(self) -> None:
-        """The outcomes, in the order of the plan."""
+        """All that is shown of the outcomes."""
+        outcomes = self._written if self._are_written() else self._outcomes()
+        self.open_trials = [trial for trial in self.index.opened if trial not in self.index.decided]
+        problems = {id: _problem_row(example) for id, example in self.examples.items()}
+        labels = dict.fromkeys(cell.rpartition("#")[0] for cell in self.index.cells)
+        self.results = Results(outcomes, self.open_trials, problems, labels)
+
+    def _outcomes(self) -> list[Outcome]:
+        """The outcomes of the trials that are decided, in the order of the plan. Raises: JournalCorrupt."""
         index, cells = self.index, {}
         current = {trial: self._decided[line] for trial, line in index.decided.items() if line in self._decided}
         for trial, decided in current.items():
@@ -114,16 +136,12 @@ class RunView:
             if cell not in cells:
                 cells[cell] = cell_recorded(cell, decided.strategy)
         places, rows = ({name: at for at, name in enumerate(names)} for names in (index.cells, self.examples))
-        outcomes = [
+        return [
             outcome_of(decided, cells[cell_of(trial)], self._verdict(decided.problem_id, decided.answer))
             for trial, decided in sorted(
                 current.items(), key=lambda pair: (places[cell_of(pair[0])], rows.get(problem_of_trial(pair[0]), -1))
             )
         ]
-        self.open_trials = [trial for trial in index.opened if trial not in current]
-        problems = {id: _problem_row(example) for id, example in self.examples.items()}
-        labels = dict.fromkeys(cell.rpartition("#")[0] for cell in index.cells)
-        self.results = Results(outcomes, self.open_trials, problems, labels)
 
     def ungraded(self, trial: TrialShown | None = None) -> list[Pair]:
         """Problems and answers, of a trial's candidates or of all trials that are decided, without a verdict, although
@@ -134,8 +152,7 @@ class RunView:
             asked = [(trial.problem.id, candidate.answer) for candidate in trial.candidates]
             wanted = [pair for pair in asked if pair[1] is not None]
         else:
-            found = (self._decided[line] for line in self.index.decided.values() if line in self._decided)
-            wanted = [(d.problem_id, d.answer) for d in found if d.error is None or d.error.type == "BudgetExhausted"]
+            wanted = [(o.problem_id, o.answer) for o in self.results.outcomes if o.error is None]
         return [pair for pair in dict.fromkeys(wanted) if pair not in self.verdicts and pair[0] in self.examples]
 
     def check(self) -> bool:
@@ -149,7 +166,7 @@ class RunView:
     def learn(self, verdicts: Mapping[Pair, Verdict]) -> None:
         """Take in verdicts."""
         self.verdicts.update(verdicts)
-        if any((decided.problem_id, decided.answer) in verdicts for decided in self._decided.values()):
+        if any((outcome.problem_id, outcome.answer) in verdicts for outcome in self.results.outcomes):
             self._compute()
             self.version += 1
 
@@ -165,7 +182,7 @@ class RunView:
     # --- what the page asks for
 
     def overview(self) -> Overview:
-        paid = Cost.sum([decided.paid for decided in self._decided.values()]) + self._lost + self._unfinished()
+        paid = Cost.sum([*self._paid.values()]) + self._lost + self._unfinished()
         config, planned = self._config()
         return Overview(
             title=f"{config.model} on {config.problems}" if config else self.path.name,
@@ -231,9 +248,9 @@ class RunView:
 
     def _spec(self, cell: str) -> StrategySpec | None:
         """The strategy of a cell: a trial that is decided says it, or else the configuration."""
-        decided = (self._decided[self.index.decided[trial]] for trial in self.index.decided if cell_of(trial) == cell)
-        if (known := next(decided, None)) is not None:
-            return known.strategy
+        decided = [line for trial, line in self.index.decided.items() if cell_of(trial) == cell][:1]
+        for _, record in self.index.lines(decided):
+            return record.strategy if isinstance(record, Decided) else None
         config, _ = self._config()
         for text in config.strategies if config else ():
             if split_spec(text, "strategy")[0] not in built_in("strategies") or names_code([text.partition(":")[2]]):
@@ -282,14 +299,17 @@ class RunView:
         return found
 
 
-class _Graded(msgspec.Struct):
-    """The part of an outcome that its answer decides."""
+class _Paid(msgspec.Struct):
+    """The part of a trial's end that says what the run paid for it."""
 
-    problem_id: str
-    answer: str | None
-    correct: bool | None
-    ungraded: str | None = None
-    error: str | None = None
+    paid: Cost
+
+
+def _paid(line: bytes) -> Cost:
+    try:
+        return msgspec.json.decode(line, type=_Paid).paid
+    except (ValueError, RecursionError) as error:
+        raise JournalCorrupt(f"the journal has the end of a trial that cannot be read: {error}") from None
 
 
 def _problem_row(example: Example) -> ProblemRow:

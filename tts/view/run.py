@@ -63,6 +63,7 @@ class RunView:
         self._decided: dict[int, Decided] = {}  # by line; none where the folder's outcomes say what they do
         self._paid: dict[int, Cost] = {}  # by line
         self._written: list[Outcome] = []  # in the folder
+        self._as_written = False  # whether these are the journal's
         self._lost = Cost()
         self._losses = self._generation = 0
         self._files: list[tuple[str, int, int]] = []
@@ -109,7 +110,8 @@ class RunView:
         if self._generation != index.generation:  # another journal lies in its place
             self._decided, self._paid, self._lost, self._losses = {}, {}, Cost(), 0
             self._generation = index.generation
-        if not self._are_written():
+        self._as_written = self._are_written()
+        if not self._as_written:
             new = [line for line in index.decisions if line not in self._decided]
             self._decided |= {line: record for line, record in index.lines(new) if isinstance(record, Decided)}
             self._paid |= {line: self._decided[line].paid for line in new if line in self._decided}
@@ -121,7 +123,7 @@ class RunView:
 
     def _compute(self) -> None:
         """All that is shown of the outcomes."""
-        outcomes = self._written if self._are_written() else self._outcomes()
+        outcomes = self._written if self._as_written else self._outcomes()
         self.open_trials = [trial for trial in self.index.opened if trial not in self.index.decided]
         problems = {id: _problem_row(example) for id, example in self.examples.items()}
         labels = dict.fromkeys(cell.rpartition("#")[0] for cell in self.index.cells)

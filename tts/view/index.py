@@ -23,6 +23,7 @@ from tts.errors import JournalCorrupt, RunError
 
 _CHUNK = 1 << 24  # bytes read at a time
 _ACTION = re.compile(rb'\{"type":"(?!progressed|lost|hedged)\w+","id":"([^"\\]*)/[^"/\\]*"')  # of nearly every line
+_TRIAL = re.compile(rb'\{"type":"(opened|decided)","search":"([^"\\]*)"')
 _HEAD = re.compile(rb'\{"type":"(\w+)",(?:"event":\{"type":"\w+",)?"(?:id|search)":"((?:[^"\\]|\\.)*)"')
 _PIECE = re.compile(rb'\{"p":\[(\d{1,18}),')
 _SEALED = re.compile(rb'^(.*),"crc":"([0-9a-f]{8})"\}\n$', re.DOTALL)
@@ -114,6 +115,9 @@ class JournalIndex:
             if trial is not None:
                 self._lines_of[trial].append(number)
             return
+        if (plain := _TRIAL.match(data, start)) is not None:
+            self._note(plain[1], plain[2].decode("utf-8", "replace"), plain[2], number)
+            return
         found = _HEAD.match(data, start)
         if found is None:
             if data.startswith(b'{"type":"header"', start):
@@ -124,6 +128,10 @@ class JournalIndex:
         kind, name = found.groups()
         id = name.decode("utf-8", "replace") if b"\\" not in name else str(msgspec.json.decode(b'"%b"' % name))
         trial = (id if kind in _OF_TRIALS else trial_of(id)).encode("utf-8", "replace")
+        self._note(kind, id, trial, number)
+
+    def _note(self, kind: bytes, id: str, trial: bytes, number: int) -> None:
+        """Note a line of this kind, with this id, of a trial."""
         if kind == b"opened":
             self.opened[id] = number
             self.decided.pop(id, None)

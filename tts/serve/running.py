@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -87,6 +88,11 @@ def certificates(cert: Path | None, key: Path | None) -> dict[str, str]:
     return {"ssl_certfile": str(cert), **({"ssl_keyfile": str(key)} if key else {})}
 
 
+# Objects until Python looks for cycles among the youngest, and such looks until one among the older ones: clients that
+# go leave thousands of cycles at once, of which a look after ten stops the loop for 140 ms.
+COLLECTED = (2_000, 3)
+
+
 async def serve(service: Service, opened: socket.socket, drain_s: float, tls: dict[str, str]) -> None:
     """Serve until SIGTERM or Ctrl-C, and then finish the requests under way, for `drain_s` at the most.
 
@@ -104,6 +110,7 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         **tls,  # type: ignore[arg-type]  # texts
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    gc.set_threshold(*COLLECTED)
     server = _Server(config, service)
     ending = asyncio.ensure_future(service.client.ended())
     ending.add_done_callback(lambda _: server.stop())

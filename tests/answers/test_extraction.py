@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tts.answers import equivalence as answers
 from tts.answers import symbolic
+from tts.answers.cues import ANSWER, cues_from_the_end
 from tts.answers.equivalence import normalise, same
 from tts.answers.extract import _boxes
 
@@ -129,3 +130,13 @@ def test_boxes_are_found_alike_from_the_first_of_them_on_and_from_the_beginning(
         found = _boxes(text)
         patch.setattr("tts.answers.extract._before_boxes", lambda _: 0)
         assert found == _boxes(text)
+
+
+PIECES = ("the answer", " is ", "Answer:", "#### ", "\n", "ans (of all) ", " to that which we had before ", "=>",
+          "답", "Lösung", "**", "\t", " not 8", "7", ". ", "and so on, word after word ")  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from((1, 1, 1, 7, 300))), min_size=20, max_size=60))
+def test_the_cues_of_a_long_text_are_the_same_from_its_end_as_from_its_beginning(pieces):
+    text = "".join(piece * times for piece, times in pieces)
+    assert [cue.span() for cue in cues_from_the_end(text)] == [cue.span() for cue in ANSWER.finditer(text)][::-1]

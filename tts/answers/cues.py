@@ -7,6 +7,8 @@ Every pattern has a longest match, so that looking for them in a text takes time
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import takewhile
 
 _VERB = (
     r"(?:is|are|was|were|(?:will|would|should|must|can|could)\sbe|equals|becomes|comes?\s(?:out\s)?to(?:\sbe)?"
@@ -59,6 +61,21 @@ CHOICE = re.compile(
 _DENIED = re.compile(
     r"[\s*_]{0,6}(?:(?:certainly|clearly|definitely)\s)?not\s[\"'*_$\\(\[]{0,4}(?:[-\d.]|[A-Za-z](?![A-Za-z])|option|choice)"
 )
+
+
+_NEAR = 4096  # characters before the end of a text, where most answers stand
+_LONGEST = 512  # characters of a cue, at most
+
+
+def cues_from_the_end(text: str) -> Iterator[re.Match[str]]:
+    """What `ANSWER` matches, the last first. All of a long text is searched only where its end was not enough."""
+    near = max(0, len(text) - _NEAR)
+    # The first matches behind `near` may begin within a longer one that begins before it.
+    last = [cue for cue in ANSWER.finditer(text, near) if not near or cue.start() >= near + _LONGEST]
+    yield from reversed(last)
+    if near:
+        first = last[0].start() if last else len(text)
+        yield from reversed([*takewhile(lambda cue: cue.start() < first, ANSWER.finditer(text))])
 
 
 def is_denied(text: str, end: int) -> bool:

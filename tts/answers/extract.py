@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from tts.answers.blocks import Content, content_after
 from tts.answers.code import last_block
-from tts.answers.cues import ANSWER, is_denied
+from tts.answers.cues import cues_from_the_end, is_denied
 from tts.answers.letters import letter_at, stated_letter, unstated_letter
 from tts.answers.normalise import has_words, kind, normalise, trimmed_lines
 from tts.answers.typography import VULGAR, plain
@@ -242,7 +242,7 @@ def _before_boxes(text: str) -> int:
 
 def _cued(text: str) -> str | None:
     """The text behind the last cue that has any: to the end of its sentence, or a whole block."""
-    for cue in reversed(list(ANSWER.finditer(text))):
+    for cue in cues_from_the_end(text):
         if is_denied(text, cue.end()):
             continue
         value = _JSON_VALUE.match(text, cue.end()) if '"' in cue.group() else None

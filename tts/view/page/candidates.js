@@ -24,20 +24,51 @@ export class Candidates {
     if (this.trial.candidates.length === 0) return el("p", { class: "state" }, "No candidate has come so far.");
     this.status = el("span", { class: "muted", role: "status" });
     this.list = el("div", { class: "candidates" });
-    const choose = el("select", { "data-key": "order", on: { change: (event) => { order = event.target.value; this.draw(); } } },
-      Object.entries(ORDERS).map(([value, label]) => el("option", { value, selected: value === order }, label)));
-    this.all = el("button", { type: "button", hidden: true, on: { click: () => document.querySelector(".votes [aria-pressed=true]")?.click() } }, "show all");
+    const choose = el(
+      "select",
+      {
+        "data-key": "order",
+        on: {
+          change: (event) => {
+            order = event.target.value;
+            this.draw();
+          },
+        },
+      },
+      Object.entries(ORDERS).map(([value, label]) => el("option", { value, selected: value === order }, label)),
+    );
+    this.all = el(
+      "button",
+      {
+        type: "button",
+        hidden: true,
+        on: { click: () => document.querySelector(".votes [aria-pressed=true]")?.click() },
+      },
+      "show all",
+    );
     this.draw();
-    return [el("div", { class: "filters" }, el("label", {}, "order ", choose), this.status, this.all), head(), this.list];
+    return [
+      el("div", { class: "filters" }, el("label", {}, "order ", choose), this.status, this.all),
+      head(),
+      this.list,
+    ];
   }
 
   draw() {
-    const value = { score: (each) => each.score, tokens: (each) => each.tokens, seconds: (each) => took(each), answer: (each) => each.answer }[order];
+    const value = {
+      score: (each) => each.score,
+      tokens: (each) => each.tokens,
+      seconds: (each) => took(each),
+      answer: (each) => each.answer,
+    }[order];
     const some = this.trial.candidates.filter((each) => this.answer === undefined || each.answer === this.answer);
     const ordered = sorted(some, value ?? ((each) => this.name(each.id)), order !== "score");
     this.rows = new Map(ordered.map((each) => [each.id, this.row(each)]));
     this.list.replaceChildren(...this.rows.values());
-    this.status.textContent = some.length === this.trial.candidates.length ? "" : `${count(some.length)} of ${plural(this.trial.candidates.length, "candidate")}`;
+    this.status.textContent =
+      some.length === this.trial.candidates.length
+        ? ""
+        : `${count(some.length)} of ${plural(this.trial.candidates.length, "candidate")}`;
     this.all.hidden = this.answer === undefined;
   }
 
@@ -57,14 +88,36 @@ export class Candidates {
   }
 
   row(each) {
-    const state = each.state === "finished" && each.finish_reason && each.finish_reason !== "stop" ? each.finish_reason : each.state;
+    const state =
+      each.state === "finished" && each.finish_reason && each.finish_reason !== "stop"
+        ? each.finish_reason
+        : each.state;
     const summary = [
       el("span", { class: "star", title: each.selected ? "selected" : null }, each.selected ? "★" : ""),
       el("span", { class: "name" }, this.name(each.id)),
-      el("span", { class: "said" }, each.answer === null ? el("span", { class: "unknown" }, "no answer") : [verdict(each.correct), " ", model(each.answer, 60)], " ", el("bdi", { class: "muted preview" }, each.text_preview)),
-      el("span", { class: "number" }, number(each.score)), el("span", { class: "number" }, count(each.tokens)), el("span", { class: "number" }, seconds(took(each))),
-      el("span", { class: "state-of" }, el("span", { class: `badge ${STATES[each.state] ?? ""}` }, state), each.hedged ? el("span", { class: "badge" }, "hedged") : null)];
-    const row = foldable(`candidate ${each.id}`, summary, () => this.inside(each), { class: `candidate${each.selected ? " selected" : ""}`, open: this.wanted === each.id });
+      el(
+        "span",
+        { class: "said" },
+        each.answer === null
+          ? el("span", { class: "unknown" }, "no answer")
+          : [verdict(each.correct), " ", model(each.answer, 60)],
+        " ",
+        el("bdi", { class: "muted preview" }, each.text_preview),
+      ),
+      el("span", { class: "number" }, number(each.score)),
+      el("span", { class: "number" }, count(each.tokens)),
+      el("span", { class: "number" }, seconds(took(each))),
+      el(
+        "span",
+        { class: "state-of" },
+        el("span", { class: `badge ${STATES[each.state] ?? ""}` }, state),
+        each.hedged ? el("span", { class: "badge" }, "hedged") : null,
+      ),
+    ];
+    const row = foldable(`candidate ${each.id}`, summary, () => this.inside(each), {
+      class: `candidate${each.selected ? " selected" : ""}`,
+      open: this.wanted === each.id,
+    });
     if (this.wanted === each.id) row.firstElementChild.dataset.arrive = "";
     return row;
   }
@@ -74,21 +127,51 @@ export class Candidates {
     return [
       each.because ? el("p", { class: "because" }, el("bdi", {}, each.because)) : null,
       each.error ? el("p", { class: "notice bad" }, el("strong", {}, "Error: "), el("bdi", {}, each.error)) : null,
-      each.partial ? el("p", { class: "notice" }, "The text is not whole: this is what had come when the request ended.") : null,
-      el("dl", { class: "details" }, this.facts(each).map(([name, value]) => value === null || value === undefined || value === "" ? null
-        : el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+      each.partial
+        ? el("p", { class: "notice" }, "The text is not whole: this is what had come when the request ended.")
+        : null,
+      el(
+        "dl",
+        { class: "details" },
+        this.facts(each).map(([name, value]) =>
+          value === null || value === undefined || value === ""
+            ? null
+            : el("div", {}, el("dt", {}, name), el("dd", {}, value)),
+        ),
+      ),
       textOf(each.id, `${each.state} ${each.tokens} ${each.chars}`, completion),
       of.length ? el("section", { class: "part" }, el("h4", {}, "Judged"), judged(of, this.name, "of this")) : null,
     ];
   }
 
   facts(each) {
-    const parent = each.parent ? el("button", { type: "button", class: "plain", on: { click: () => this.reveal(each.parent) } }, this.name(each.parent)) : null;
-    return [["kind", each.kind], ["parent", parent], ["depth", each.depth || null], ["steps", each.steps || null],
-      ["seed", each.seed === null || each.seed === undefined ? null : String(each.seed)], ["temperature", each.temperature], ["model", each.model && el("bdi", {}, each.model)],
-      ["endpoint", each.endpoint && el("bdi", {}, each.endpoint)], ["finish", each.finish_reason], ["tokens", count(each.tokens)], ["prompt tokens", count(each.prompt_tokens)],
-      ["characters", count(each.chars)], ["granted at", seconds(each.granted_s)], ["sent at", each.sent_s === null || each.sent_s === undefined ? null : seconds(each.sent_s)], ["first token at", seconds(each.first_token_s)], ["ended at", seconds(each.ended_s)],
-      ...Object.entries(each.scores ?? {}).map(([name, value]) => [`score of ${name}`, number(value)]), ["id", el("bdi", {}, each.id)]];
+    const parent = each.parent
+      ? el(
+          "button",
+          { type: "button", class: "plain", on: { click: () => this.reveal(each.parent) } },
+          this.name(each.parent),
+        )
+      : null;
+    return [
+      ["kind", each.kind],
+      ["parent", parent],
+      ["depth", each.depth || null],
+      ["steps", each.steps || null],
+      ["seed", each.seed === null || each.seed === undefined ? null : String(each.seed)],
+      ["temperature", each.temperature],
+      ["model", each.model && el("bdi", {}, each.model)],
+      ["endpoint", each.endpoint && el("bdi", {}, each.endpoint)],
+      ["finish", each.finish_reason],
+      ["tokens", count(each.tokens)],
+      ["prompt tokens", count(each.prompt_tokens)],
+      ["characters", count(each.chars)],
+      ["granted at", seconds(each.granted_s)],
+      ["sent at", each.sent_s === null || each.sent_s === undefined ? null : seconds(each.sent_s)],
+      ["first token at", seconds(each.first_token_s)],
+      ["ended at", seconds(each.ended_s)],
+      ...Object.entries(each.scores ?? {}).map(([name, value]) => [`score of ${name}`, number(value)]),
+      ["id", el("bdi", {}, each.id)],
+    ];
   }
 }
 
@@ -98,8 +181,13 @@ export function took(each) {
 }
 
 function head() {
-  return el("div", { class: "candidates-head", "aria-hidden": "true" }, ["", "#", "answer and text", "score", "tokens", "time", "state"].map((name, at) =>
-    el("span", { class: at > 2 && at < 6 ? "number" : null }, name)));
+  return el(
+    "div",
+    { class: "candidates-head", "aria-hidden": "true" },
+    ["", "#", "answer and text", "score", "tokens", "time", "state"].map((name, at) =>
+      el("span", { class: at > 2 && at < 6 ? "number" : null }, name),
+    ),
+  );
 }
 
 function shortened(id, trial, at) {

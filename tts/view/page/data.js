@@ -53,7 +53,9 @@ export function forget(path) {
 }
 
 export function query(path, values) {
-  return `${path}?${Object.entries(values).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join("&")}`;
+  return `${path}?${Object.entries(values)
+    .map(([name, value]) => `${name}=${encodeURIComponent(value)}`)
+    .join("&")}`;
 }
 
 // Calls `changed(version)` for every change of a run that is live, and `state(connected)` when that is lost or found.

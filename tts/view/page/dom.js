@@ -54,8 +54,17 @@ export function link(to, ...children) {
 // A mark that does not rest on colour: a sign to see, and a word to hear.
 export function verdict(correct) {
   const [sign, word, kind] =
-    correct === true ? ["✓", "correct", "right"] : correct === false ? ["✗", "wrong", "wrong"] : ["–", "not graded", "unknown"];
-  return el("span", { class: `verdict ${kind}`, title: word }, el("span", { "aria-hidden": "true" }, sign), hidden(word));
+    correct === true
+      ? ["✓", "correct", "right"]
+      : correct === false
+        ? ["✗", "wrong", "wrong"]
+        : ["–", "not graded", "unknown"];
+  return el(
+    "span",
+    { class: `verdict ${kind}`, title: word },
+    el("span", { "aria-hidden": "true" }, sign),
+    hidden(word),
+  );
 }
 
 export function hidden(text) {
@@ -67,8 +76,11 @@ export function model(text, most = 300, none = "–") {
   if (text === null || text === undefined) return el("span", { class: "unknown" }, none);
   const whole = String(text);
   if (whole === "") return el("span", { class: "unknown" }, "(empty)");
-  return el("bdi", { class: "model", title: whole.length > 40 ? whole.slice(0, 1000) : null },
-    whole.length > most ? `${whole.slice(0, most)}…` : whole);
+  return el(
+    "bdi",
+    { class: "model", title: whole.length > 40 ? whole.slice(0, 1000) : null },
+    whole.length > most ? `${whole.slice(0, most)}…` : whole,
+  );
 }
 
 const opened = new Set();

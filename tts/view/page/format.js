@@ -19,8 +19,13 @@ export function number(value) {
 
 export function short(value) {
   if (unknown(value)) return UNKNOWN;
-  for (const [unit, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
-    if (Math.abs(value) >= size) return `${Number((value / size).toPrecision(Math.abs(value) >= 100 * size ? 3 : 2))}${unit}`;
+  for (const [unit, size] of [
+    ["G", 1e9],
+    ["M", 1e6],
+    ["k", 1e3],
+  ]) {
+    if (Math.abs(value) >= size)
+      return `${Number((value / size).toPrecision(Math.abs(value) >= 100 * size ? 3 : 2))}${unit}`;
   }
   return String(Number(value.toPrecision(3)));
 }
@@ -76,6 +81,7 @@ export function ticks(low, high, logarithmic, most = 7) {
   const raw = (high - low) / most || 1;
   const unit = 10 ** Math.floor(Math.log10(raw));
   const step = unit * [1, 2, 5, 10].find((factor) => factor * unit >= raw);
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step) found.push(Number(at.toPrecision(12)));
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-6; at += step)
+    found.push(Number(at.toPrecision(12)));
   return found;
 }

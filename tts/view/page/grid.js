@@ -23,20 +23,41 @@ class Grid {
     this.cells = grid.cells.map((id) => overview.cells.find((cell) => cell.id === id) ?? { id, strategy: id });
     this.names = this.cells.map((cell) => visible(described(cell)));
     this.measures = grid.problems.map((problem, at) => measured(grid.score[at], at));
-    this.wanted = Object.fromEntries(["q", "sort", "dir", "show", "a", "b"].map((name) => [name, search.get(name) ?? ""]));
+    this.wanted = Object.fromEntries(
+      ["q", "sort", "dir", "show", "a", "b"].map((name) => [name, search.get(name) ?? ""]),
+    );
     this.drawn = new Map(); // of a row's number: its element
   }
 
   nodes() {
-    if (this.grid.problems.length === 0) return [el("h1", { tabindex: "-1" }, "Grid"), el("p", { class: "state" }, "No problem has been asked so far.")];
+    if (this.grid.problems.length === 0)
+      return [el("h1", { tabindex: "-1" }, "Grid"), el("p", { class: "state" }, "No problem has been asked so far.")];
     this.count = el("span", { class: "muted", role: "status" });
     this.head = el("div", { class: "grow head", role: "row", "aria-rowindex": "1" });
     this.body = el("div", { class: "gbody", role: "rowgroup" });
-    this.box = el("div", { class: "grid", role: "grid", tabindex: "0", "data-key": "grid", "data-scroll": "grid",
-      "aria-label": "Problems and cells. Arrow keys move, Enter opens", "aria-colcount": this.cells.length + 3,
-      on: { scroll: () => this.soon(), keydown: (event) => this.key(event), click: (event) => this.press(event), focus: () => this.mark(),
-        pointerover: ({ target }) => { if (target.ariaLabel && target !== this.box) target.title = target.ariaLabel; } } },
-      el("div", { class: "ghead", role: "rowgroup" }, this.head), this.body);
+    this.box = el(
+      "div",
+      {
+        class: "grid",
+        role: "grid",
+        tabindex: "0",
+        "data-key": "grid",
+        "data-scroll": "grid",
+        "aria-label": "Problems and cells. Arrow keys move, Enter opens",
+        "aria-colcount": this.cells.length + 3,
+        on: {
+          scroll: () => this.soon(),
+          keydown: (event) => this.key(event),
+          click: (event) => this.press(event),
+          focus: () => this.mark(),
+          pointerover: ({ target }) => {
+            if (target.ariaLabel && target !== this.box) target.title = target.ariaLabel;
+          },
+        },
+      },
+      el("div", { class: "ghead", role: "rowgroup" }, this.head),
+      this.body,
+    );
     const longest = Math.max(12, ...this.cells.map((cell) => named(cell).length));
     this.box.style.setProperty("--cells", this.cells.length);
     this.box.style.setProperty("--head", `${Math.min(12, 1.5 + 0.47 * longest)}rem`);
@@ -47,16 +68,50 @@ class Grid {
 
   tools() {
     const set = (name) => ({ input: (event) => this.set(name, event.target.value) });
-    const option = (name) => ([value, label]) => el("option", { value, selected: this.wanted[name] === value }, label);
+    const option =
+      (name) =>
+      ([value, label]) =>
+        el("option", { value, selected: this.wanted[name] === value }, label);
     const cells = this.cells.map((cell) => [cell.id, described(cell)]);
-    const select = (name, label, options) => el("label", {}, label, " ", el("select", { "data-key": `grid ${name}`, on: set(name) }, options.map(option(name))));
-    return el("form", { class: "filters", on: { submit: (event) => event.preventDefault() } },
-      el("label", {}, hidden("Filter by name or text "), el("input", { type: "search", placeholder: "Filter by name or text", "data-key": "grid q", value: this.wanted.q, on: set("q") })),
+    const select = (name, label, options) =>
+      el(
+        "label",
+        {},
+        label,
+        " ",
+        el("select", { "data-key": `grid ${name}`, on: set(name) }, options.map(option(name))),
+      );
+    return el(
+      "form",
+      { class: "filters", on: { submit: (event) => event.preventDefault() } },
+      el(
+        "label",
+        {},
+        hidden("Filter by name or text "),
+        el("input", {
+          type: "search",
+          placeholder: "Filter by name or text",
+          "data-key": "grid q",
+          value: this.wanted.q,
+          on: set("q"),
+        }),
+      ),
       select("a", "solved by", [["", "any"], ...cells]),
       select("b", "not by", [["", "–"], ...cells]),
-      select("sort", "order", [["", "of the run"], ["difficulty", "difficulty"], ["disagreement", "disagreement"], ["id", "name"], ...cells]),
-      select("show", "show", Object.entries(MEASURES).map(([name, label]) => [name === "score" ? "" : name, label])),
-      this.count);
+      select("sort", "order", [
+        ["", "of the run"],
+        ["difficulty", "difficulty"],
+        ["disagreement", "disagreement"],
+        ["id", "name"],
+        ...cells,
+      ]),
+      select(
+        "show",
+        "show",
+        Object.entries(MEASURES).map(([name, label]) => [name === "score" ? "" : name, label]),
+      ),
+      this.count,
+    );
   }
 
   set(name, value) {
@@ -85,21 +140,33 @@ class Grid {
     });
     const column = this.grid.cells.indexOf(sort);
     const table = this.grid[this.wanted.show || "score"];
-    const value = { id: (at) => this.grid.problems[at].id, difficulty: (at) => this.measures[at].difficulty, disagreement: (at) => this.measures[at].disagreement }[sort]
-      ?? (column >= 0 ? (at) => table[at][column] : null);
+    const value =
+      {
+        id: (at) => this.grid.problems[at].id,
+        difficulty: (at) => this.measures[at].difficulty,
+        disagreement: (at) => this.measures[at].disagreement,
+      }[sort] ?? (column >= 0 ? (at) => table[at][column] : null);
     if (value) rows = sorted(rows, value, dir ? dir === "up" : sort === "id");
     this.rows = rows;
     this.drawn.clear();
     this.body.replaceChildren();
     this.body.style.height = `${rows.length * ROW}px`;
     this.box.setAttribute("aria-rowcount", rows.length + 1);
-    this.count.textContent = rows.length === this.grid.problems.length ? plural(rows.length, "problem") : `${count(rows.length)} of ${plural(this.grid.problems.length, "problem")}`;
+    this.count.textContent =
+      rows.length === this.grid.problems.length
+        ? plural(rows.length, "problem")
+        : `${count(rows.length)} of ${plural(this.grid.problems.length, "problem")}`;
     this.head.replaceChildren(...this.heading());
     if (rows.length === 0) this.body.append(el("p", { class: "state" }, "No problem meets these conditions."));
   }
 
   heading() {
-    const titles = [["id", "problem"], ["difficulty", "difficulty"], ["disagreement", "disagreement"], ...this.cells.map((cell) => [cell.id, named(cell)])];
+    const titles = [
+      ["id", "problem"],
+      ["difficulty", "difficulty"],
+      ["disagreement", "disagreement"],
+      ...this.cells.map((cell) => [cell.id, named(cell)]),
+    ];
     return titles.map(([name, title], at) => {
       const mine = this.wanted.sort === name;
       const up = this.wanted.dir ? this.wanted.dir === "up" : name === "id";
@@ -111,8 +178,26 @@ class Grid {
         this.set("dir", dir);
         this.box.previousElementSibling.querySelector("[data-key='grid sort']").value = name;
       };
-      return el("div", { role: "columnheader", "aria-colindex": at + 1, "aria-sort": mine ? (up ? "ascending" : "descending") : "none", class: at === 0 ? "gname" : at < 3 ? "gnumber" : "gcell" },
-        el("button", { type: "button", tabindex: "-1", title: at < 3 ? EXPLAINED[name] : described(this.cells[at - 3]), on: { click: turn } }, el("span", {}, title), mine ? (up ? " ▲" : " ▼") : ""));
+      return el(
+        "div",
+        {
+          role: "columnheader",
+          "aria-colindex": at + 1,
+          "aria-sort": mine ? (up ? "ascending" : "descending") : "none",
+          class: at === 0 ? "gname" : at < 3 ? "gnumber" : "gcell",
+        },
+        el(
+          "button",
+          {
+            type: "button",
+            tabindex: "-1",
+            title: at < 3 ? EXPLAINED[name] : described(this.cells[at - 3]),
+            on: { click: turn },
+          },
+          el("span", {}, title),
+          mine ? (up ? " ▲" : " ▼") : "",
+        ),
+      );
     });
   }
 
@@ -133,7 +218,8 @@ class Grid {
       this.drawn.delete(at);
     }
     let next = null;
-    for (let at = last - 1; at >= first; at--) { // in the document they are in the order in which they are seen
+    for (let at = last - 1; at >= first; at--) {
+      // in the document they are in the order in which they are seen
       if (!this.drawn.has(at)) {
         const row = spare.pop() ?? this.blank();
         this.fill(row, at);
@@ -147,15 +233,29 @@ class Grid {
   }
 
   blank() {
-    const part = (kind, role, column) => el("div", { class: kind, role, "aria-colindex": column + 1, "data-column": column });
-    return el("div", { class: "grow", role: "row" }, el("div", { class: "gname", role: "rowheader", "aria-colindex": "1", "data-column": "0" },
-      el("a", { tabindex: "-1" }, el("bdi")), " ", el("bdi", { class: "muted" })), part("gnumber", "gridcell", 1), part("gnumber", "gridcell", 2),
-    this.cells.map((cell, column) => part("gcell", "gridcell", column + 3)));
+    const part = (kind, role, column) =>
+      el("div", { class: kind, role, "aria-colindex": column + 1, "data-column": column });
+    return el(
+      "div",
+      { class: "grow", role: "row" },
+      el(
+        "div",
+        { class: "gname", role: "rowheader", "aria-colindex": "1", "data-column": "0" },
+        el("a", { tabindex: "-1" }, el("bdi")),
+        " ",
+        el("bdi", { class: "muted" }),
+      ),
+      part("gnumber", "gridcell", 1),
+      part("gnumber", "gridcell", 2),
+      this.cells.map((cell, column) => part("gcell", "gridcell", column + 3)),
+    );
   }
 
   fill(row, at) {
-    const problem = this.grid.problems[this.rows[at]], { difficulty, disagreement } = this.measures[this.rows[at]];
-    const [name, ...others] = row.children, [to, prompt] = name.children;
+    const problem = this.grid.problems[this.rows[at]],
+      { difficulty, disagreement } = this.measures[this.rows[at]];
+    const [name, ...others] = row.children,
+      [to, prompt] = name.children;
     row.dataset.row = at;
     row.setAttribute("aria-rowindex", at + 2);
     row.style.transform = `translateY(${at * ROW}px)`;
@@ -171,28 +271,36 @@ class Grid {
 
   colour(box, problem, column) {
     const show = this.wanted.show || "score";
-    const value = this.grid[show][problem][column], state = this.grid.state?.[problem]?.[column] ?? "";
+    const value = this.grid[show][problem][column],
+      state = this.grid.state?.[problem]?.[column] ?? "";
     const unknown = value === null || value === undefined;
     const text = unknown ? (STATE_SIGNS[state] ?? "–") : show === "score" ? percent(value, 0) : short(value);
     box.className = `gcell ${unknown ? "none" : this.heat(show, value)}`;
     box.textContent = text;
-    box.ariaLabel = `${this.names[column]}: ${unknown ? state || "unknown" : `${text} ${show === "score" ? "%" : show}`}`;
+    const said = unknown ? state || "unknown" : `${text} ${show === "score" ? "%" : show}`;
+    box.ariaLabel = `${this.names[column]}: ${said}`;
   }
 
   heat(show, value) {
     if (show === "score") return `s${Math.round(10 * value)}`;
     this.most ??= {};
     this.most[show] ??= Math.max(1, ...this.grid[show].map((row) => Math.max(...row.map((each) => each ?? 0))));
-    return `t${Math.round(10 * Math.log1p(value) / Math.log1p(this.most[show]))}`;
+    return `t${Math.round((10 * Math.log1p(value)) / Math.log1p(this.most[show]))}`;
   }
 
   key(event) {
-    const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 2), last = this.cells.length + 2;
+    const page = Math.max(1, Math.floor(this.box.clientHeight / ROW) - 2),
+      last = this.cells.length + 2;
     const { row, column } = standing;
     const to = {
-      ArrowDown: [row + 1, column], ArrowUp: [row - 1, column], ArrowRight: [row, column + 1], ArrowLeft: [row, column - 1],
-      PageDown: [row + page, column], PageUp: [row - page, column],
-      Home: [event.ctrlKey ? 0 : row, 0], End: [event.ctrlKey ? this.rows.length - 1 : row, last],
+      ArrowDown: [row + 1, column],
+      ArrowUp: [row - 1, column],
+      ArrowRight: [row, column + 1],
+      ArrowLeft: [row, column - 1],
+      PageDown: [row + page, column],
+      PageUp: [row - page, column],
+      Home: [event.ctrlKey ? 0 : row, 0],
+      End: [event.ctrlKey ? this.rows.length - 1 : row, last],
     }[event.key];
     if (event.target !== this.box || (!to && event.key !== "Enter")) return;
     event.preventDefault();
@@ -202,7 +310,9 @@ class Grid {
   }
 
   reveal() {
-    const top = standing.row * ROW, head = this.head.offsetHeight, height = this.box.clientHeight - head;
+    const top = standing.row * ROW,
+      head = this.head.offsetHeight,
+      height = this.box.clientHeight - head;
     if (top < this.box.scrollTop) this.box.scrollTop = top;
     else if (top + ROW > this.box.scrollTop + height) this.box.scrollTop = top + ROW - height;
     this.draw();
@@ -210,7 +320,8 @@ class Grid {
     const name = this.head.firstElementChild.offsetWidth;
     if (!cell || standing.column === 0) return;
     if (cell.offsetLeft < this.box.scrollLeft + name) this.box.scrollLeft = cell.offsetLeft - name;
-    else if (cell.offsetLeft + cell.offsetWidth > this.box.scrollLeft + this.box.clientWidth) this.box.scrollLeft = cell.offsetLeft + cell.offsetWidth - this.box.clientWidth;
+    else if (cell.offsetLeft + cell.offsetWidth > this.box.scrollLeft + this.box.clientWidth)
+      this.box.scrollLeft = cell.offsetLeft + cell.offsetWidth - this.box.clientWidth;
   }
 
   mark() {
@@ -241,7 +352,11 @@ class Grid {
 }
 
 const STATE_SIGNS = { open: "…", error: "!", ungraded: "–" };
-const EXPLAINED = { id: "By name", difficulty: "100 less the mean accuracy of all cells, %", disagreement: "Standard deviation of the accuracy between cells, %" };
+const EXPLAINED = {
+  id: "By name",
+  difficulty: "100 less the mean accuracy of all cells, %",
+  disagreement: "Standard deviation of the accuracy between cells, %",
+};
 
 function measured(scores) {
   const known = scores.filter((score) => score !== null && score !== undefined);
@@ -254,6 +369,16 @@ function measured(scores) {
 function key(show) {
   const steps = Array.from({ length: 11 }, (_, at) => el("span", { class: `${show ? "t" : "s"}${at}` }));
   const [low, high] = show ? ["few", "many, logarithmic"] : ["0 % right", "100 % right"];
-  return el("p", { class: "ramp" }, low, " ", el("span", { class: "steps", "aria-hidden": "true" }, steps), " ", high, " · ",
-    el("span", { class: "none" }, "–"), " not graded · … not decided · ! error");
+  return el(
+    "p",
+    { class: "ramp" },
+    low,
+    " ",
+    el("span", { class: "steps", "aria-hidden": "true" }, steps),
+    " ",
+    high,
+    " · ",
+    el("span", { class: "none" }, "–"),
+    " not graded · … not decided · ! error",
+  );
 }

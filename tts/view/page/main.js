@@ -44,7 +44,9 @@ async function open({ again = false } = {}) {
   asking?.abort();
   const mine = (asking = new AbortController());
   const waiting = setTimeout(() => wait(again), SOON_MS);
-  let children, title, failed = null;
+  let children,
+    title,
+    failed = null;
   try {
     overview = !overview || again ? await get("/api/overview", mine.signal) : overview;
     if (!page) throw new Error("There is no such page here. The links above lead to those that there are.");
@@ -77,8 +79,13 @@ function wait(again) {
 
 function trouble(error) {
   const again = el("button", { type: "button", on: { click: () => open() } }, "Try again");
-  return el("section", { class: "trouble", role: "alert" }, el("h1", { tabindex: "-1" }, "This cannot be shown"),
-    el("p", {}, error.message), el("p", {}, again, " ", el("a", { href: "#/" }, "Overview")));
+  return el(
+    "section",
+    { class: "trouble", role: "alert" },
+    el("h1", { tabindex: "-1" }, "This cannot be shown"),
+    el("p", {}, error.message),
+    el("p", {}, again, " ", el("a", { href: "#/" }, "Overview")),
+  );
 }
 
 // At a new address: its top, or where it was left.
@@ -87,7 +94,8 @@ function arrive(here) {
   current = here;
   const place = places.get(here);
   window.scrollTo(0, place?.top ?? 0);
-  for (const box of main.querySelectorAll("[data-scroll]")) box.scrollTo(...(place?.boxes[box.dataset.scroll] ?? middle(box)));
+  for (const box of main.querySelectorAll("[data-scroll]"))
+    box.scrollTo(...(place?.boxes[box.dataset.scroll] ?? middle(box)));
   const wanted = main.querySelector("[data-arrive]");
   const focus = (place?.key && keyed(main, place.key)) ?? wanted ?? (first ? null : main.querySelector("h1"));
   focus?.focus({ preventScroll: Boolean(place) || focus !== wanted });
@@ -111,11 +119,17 @@ function frame(name) {
     else each.removeAttribute("aria-current");
   }
   if (!overview) return;
-  document.getElementById("run").replaceChildren(
-    el("strong", {}, overview.title), " ",
-    el("span", { class: "badge" }, overview.kind), " ",
-    isExport ? el("span", { class: "badge" }, "exported") : "", " ",
-    el("bdi", { class: "muted" }, overview.path));
+  document
+    .getElementById("run")
+    .replaceChildren(
+      el("strong", {}, overview.title),
+      " ",
+      el("span", { class: "badge" }, overview.kind),
+      " ",
+      isExport ? el("span", { class: "badge" }, "exported") : "",
+      " ",
+      el("bdi", { class: "muted" }, overview.path),
+    );
 }
 
 function following() {
@@ -134,10 +148,13 @@ function following() {
     if (!paused) refresh();
   });
   show(true);
-  unfollow = follow((version) => {
-    newest = version;
-    refresh();
-  }, (state) => show((connected = state)));
+  unfollow = follow(
+    (version) => {
+      newest = version;
+      refresh();
+    },
+    (state) => show((connected = state)),
+  );
 }
 
 // The page anew, where something has changed: one at a time, and not under a selection or while somebody types.
@@ -166,7 +183,13 @@ async function refresh() {
 }
 
 for (const event of ["input", "pointerdown", "keydown"]) {
-  document.addEventListener(event, () => { touched = performance.now(); }, { capture: true, passive: true });
+  document.addEventListener(
+    event,
+    () => {
+      touched = performance.now();
+    },
+    { capture: true, passive: true },
+  );
 }
 history.scrollRestoration = "manual";
 window.addEventListener("scroll", () => unexplained(), { passive: true });

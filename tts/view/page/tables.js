@@ -4,7 +4,8 @@ import { el, redraw } from "./dom.js";
 
 const orders = new Map(); // of a table's name: the column and the direction, for as long as the page is open
 
-// `columns`: {name, title, note, value(row) to sort by, show(row) -> nodes, left}; `decorate(row)` -> attributes of its row.
+// `columns`: {name, title, note, value(row) to sort by, show(row) -> nodes, left}.
+// `decorate(row)`: the attributes of its row.
 export function table(name, caption, columns, rows, decorate = () => ({})) {
   const box = el("div", { class: "scroll", "data-scroll": name, tabindex: "0", role: "region", "aria-label": caption });
   const draw = () => redraw(box, drawn(name, caption, columns, rows, decorate, draw));
@@ -16,10 +17,31 @@ function drawn(name, caption, columns, rows, decorate, draw) {
   const order = orders.get(name);
   const column = order && columns.find((each) => each.name === order.column);
   const shown = column ? sorted(rows, column.value, order.up) : rows;
-  return el("table", {}, el("caption", { class: "hidden" }, caption),
-    el("thead", {}, el("tr", {}, columns.map((each) => heading(name, each, order, draw)))),
-    el("tbody", {}, shown.map((row) => el("tr", decorate(row),
-      columns.map((each) => el("td", { class: each.left ? "left" : null }, each.show(row)))))));
+  return el(
+    "table",
+    {},
+    el("caption", { class: "hidden" }, caption),
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        columns.map((each) => heading(name, each, order, draw)),
+      ),
+    ),
+    el(
+      "tbody",
+      {},
+      shown.map((row) =>
+        el(
+          "tr",
+          decorate(row),
+          columns.map((each) => el("td", { class: each.left ? "left" : null }, each.show(row))),
+        ),
+      ),
+    ),
+  );
 }
 
 function heading(name, column, order, draw) {
@@ -31,8 +53,16 @@ function heading(name, column, order, draw) {
     draw();
   };
   attributes["aria-sort"] = mine ? (order.up ? "ascending" : "descending") : "none";
-  return el("th", attributes, el("button", { type: "button", "data-key": `${name} ${column.name}`, on: { click: turn } },
-    column.title, el("span", { class: "order", "aria-hidden": "true" }, mine ? (order.up ? "▲" : "▼") : "")));
+  return el(
+    "th",
+    attributes,
+    el(
+      "button",
+      { type: "button", "data-key": `${name} ${column.name}`, on: { click: turn } },
+      column.title,
+      el("span", { class: "order", "aria-hidden": "true" }, mine ? (order.up ? "▲" : "▼") : ""),
+    ),
+  );
 }
 
 // A new list; what is not known comes last in either direction.

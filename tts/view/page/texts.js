@@ -20,8 +20,10 @@ export function longText(text, kind = "") {
   const more = el("button", { type: "button", class: "more" });
   const label = () => {
     const left = whole.length - drawn;
-    more.textContent = left > STEP ? `show the next ${count(STEP)} of ${count(left)} characters`
-      : `show all (${count(left)} more characters)`;
+    more.textContent =
+      left > STEP
+        ? `show the next ${count(STEP)} of ${count(left)} characters`
+        : `show all (${count(left)} more characters)`;
   };
   more.addEventListener("click", () => {
     const end = Math.min(whole.length, drawn + STEP);
@@ -71,15 +73,23 @@ export function turns(value) {
   if (value === null || value === undefined) return el("p", { class: "unknown" }, "not recorded");
   if (!Array.isArray(value)) return longText(value);
   if (value.length === 0) return el("p", { class: "unknown" }, "(no turns)");
-  return value.map((turn) => typeof turn === "string" ? longText(turn) : el("section", { class: "turn" },
-    el("h4", {}, turn.role ?? "text"),
-    turn.content !== null && turn.content !== undefined && turn.content !== "" ? longText(plain(turn.content)) : null,
-    turn.tool_calls?.length ? calls(turn.tool_calls) : null));
+  return value.map((turn) =>
+    typeof turn === "string"
+      ? longText(turn)
+      : el(
+          "section",
+          { class: "turn" },
+          el("h4", {}, turn.role ?? "text"),
+          turn.content !== null && turn.content !== undefined && turn.content !== ""
+            ? longText(plain(turn.content))
+            : null,
+          turn.tool_calls?.length ? calls(turn.tool_calls) : null,
+        ),
+  );
 }
 
 export function calls(list) {
-  return list.map((call) => el("section", { class: "turn" },
-    el("h4", {}, "tool call"), longText(plain(call), "code")));
+  return list.map((call) => el("section", { class: "turn" }, el("h4", {}, "tool call"), longText(plain(call), "code")));
 }
 
 function plain(value) {
@@ -121,8 +131,11 @@ export function completion(value) {
   return [
     value.note ? el("p", { class: "notice" }, value.note) : null,
     value.reasoning ? part("Reasoning", longText(value.reasoning, "reasoning")) : null,
-    value.text !== null && value.text !== undefined && !value.transcript ? part("Text", longText(value.text))
-      : value.transcript || value.note ? null : part("Text", el("p", { class: "unknown" }, "not recorded")),
+    value.text !== null && value.text !== undefined && !value.transcript
+      ? part("Text", longText(value.text))
+      : value.transcript || value.note
+        ? null
+        : part("Text", el("p", { class: "unknown" }, "not recorded")),
     value.tool_calls?.length ? part("Tools asked for", calls(value.tool_calls)) : null,
     value.transcript ? part("Transcript", turns(value.transcript)) : null,
     value.prompt && !value.transcript ? folded("Prompt", () => turns(value.prompt)) : null,
@@ -140,4 +153,12 @@ function folded(title, fill) {
 }
 
 // How an end looks: those that are as they should be are quiet.
-export const STATES = { finished: "good", cancelled: "cut", failed: "bad", lost: "bad", refused: "warn", shared: "shared", "in flight": "going" };
+export const STATES = {
+  finished: "good",
+  cancelled: "cut",
+  failed: "bad",
+  lost: "bad",
+  refused: "warn",
+  shared: "shared",
+  "in flight": "going",
+};

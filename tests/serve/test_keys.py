@@ -13,7 +13,7 @@ from serving import Model, served
 
 import tts
 from tts.core.budget import Limits
-from tts.errors import InvalidParameter, JournalLocked, UnknownCost
+from tts.errors import InvalidParameter, JournalLocked, RunError, UnknownCost
 from tts.serve.accounts import Accounts, Hold, check_bounded
 from tts.serve.keys import Key, key_of, read_keys
 from tts.serve.protocol.refusals import Refusal
@@ -170,6 +170,42 @@ def test_a_request_that_is_refused_cancelled_or_failed_costs_its_key_what_it_cos
             assert server.accounts.running("alice") == 0
 
     asyncio.run(within())
+
+
+@pytest.mark.parametrize("budget", ["tokens=30e", "usd=30000000"])
+def test_a_budget_beyond_what_the_state_can_count_is_held_all_the_same_and_comes_back(
+    budget: str, tmp_path: Path
+) -> None:
+    """SQLite's integers have 64 bits."""
+    alice, most = key("alice"), Limits.parse(budget)
+    for _ in range(3):  # each ends the one before it, at its most
+        accounts = Accounts([alice], tmp_path)
+        asyncio.run(accounts.begin(alice, most, "under way"))
+        accounts.close()
+    again = Accounts([alice], tmp_path)
+    spent = again.spent("alice")
+    assert type(spent.tokens) is int and type(spent.picodollars) is int
+    assert max(spent.tokens, spent.picodollars or 0) > 10**18
+    again.close()
+
+
+def test_what_cannot_be_written_is_not_held_and_what_was_held_is_given_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alice = key("alice", "tokens=1000")
+    accounts = Accounts([alice], tmp_path)
+    hold = asyncio.run(accounts.begin(alice, Limits(tokens=600), "first"))
+    accounts.close()  # as a full disk: nothing can be written any more
+    with pytest.raises(RunError, match="cannot be written"):
+        asyncio.run(accounts.begin(alice, Limits(tokens=300), "second"))
+    hold.settle(Cost(tokens=100))  # whose request is answered, and others settled after it
+    assert "unsettled" in caplog.text and accounts.running("alice") == 0
+    assert accounts.spent("alice").tokens == 100
+    with pytest.raises(RunError):  # and not a refusal: nothing is held for the second
+        asyncio.run(accounts.begin(alice, Limits(tokens=900), "third"))
+    again = Accounts([alice], tmp_path)
+    assert again.spent("alice").tokens == 600, "what nobody could write is charged at its most"
+    again.close()
 
 
 KEYS: list[tuple[str, str]] = [

@@ -8,10 +8,13 @@ under way at its limits.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
+
+import msgspec
 
 from tts.core.budget import PICODOLLARS, Ledger, Limits
 from tts.errors import JournalLocked, RunError, UnknownCost
@@ -26,8 +29,11 @@ _SCHEMA = """
 create table if not exists spent (key text primary key, samples int, tokens int, picodollars int) without rowid;
 create table if not exists held (id text primary key, key text, samples int, tokens int, picodollars int) without rowid;
 """
-_ADD = """insert into spent values (?1, ?2, ?3, ?4) on conflict do update set
-samples = samples + ?2, tokens = tokens + ?3, picodollars = picodollars + ?4"""
+_MOST = 2**61  # that is written of an amount: SQLite's integers end at 2**63, and its sums beyond are floats
+_ADD = f"""insert into spent values (?1, ?2, ?3, ?4) on conflict do update set
+samples = min(samples + ?2, {_MOST}), tokens = min(tokens + ?3, {_MOST}),
+picodollars = min(picodollars + ?4, {_MOST})"""
+_log = logging.getLogger("tts.serve")
 
 
 class Bookkeeping(Protocol):
@@ -102,9 +108,9 @@ class Accounts:
         most = most_of(limits)
         if not ledger.fits(most):
             raise _beyond(key, ledger, limits, most)
-        ledger.reserve(id, most)
         if self._state is not None:
-            self._state.hold(id, key.name, most)
+            self._state.hold(id, key.name, most)  # first: what cannot be written is not held, either
+        ledger.reserve(id, most)
         self._running[key.name] += 1
         return Hold(self, key, id, most)
 
@@ -122,8 +128,12 @@ class Accounts:
     def end(self, hold: Hold, cost: Cost) -> None:
         self._ledgers[hold.key.name].settle(hold.id, cost)
         self._running[hold.key.name] -= 1
-        if self._state is not None:
+        if self._state is None:
+            return
+        try:
             self._state.settle(hold.id, hold.key.name, cost)
+        except RunError as error:  # the request has its answer; the next start finds its hold, and charges that
+            _log.error("%s", msgspec.json.encode({"unsettled": hold.id, "why": error.message}).decode())
 
     async def metrics(self, own: list[str]) -> list[str]:
         return [*own, *key_lines({name: (self.running(name), self.spent(name)) for name in self._ledgers})]
@@ -202,7 +212,7 @@ def most_of(limits: Limits) -> Cost:
 
 
 def _row(cost: Cost) -> tuple[int, int, int]:
-    return cost.samples, cost.tokens, cost.picodollars or 0
+    return min(cost.samples, _MOST), min(cost.tokens, _MOST), min(cost.picodollars or 0, _MOST)
 
 
 def _beyond(key: Key, ledger: Ledger, limits: Limits, most: Cost) -> Refusal:

@@ -73,7 +73,10 @@ def writable(text: str) -> str:
 def number(name: str, value: Any) -> float:
     """A number, as a float. Raises: InvalidParameter."""
     require(not isinstance(value, bool | str) and hasattr(value, "__float__"), name, "a number", value)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InvalidParameter(f"{name} must be a number below 1e308, but has more digits", name=name) from None
 
 
 def whole(name: str, value: Any) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,7 @@ KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
 SEEDS = 2**31  # to draw from, where a request has none
 _TTS = ("strategy", "budget", "deadline_s", "events", "allocator")
 MOST_CHOICES = 128  # OpenAI's limit
+MOST_NAMED = 1024  # characters of what names a model, a strategy or a budget: they are kept, logged and searched
 
 
 class Wanted(Value, frozen=True):
@@ -112,13 +114,14 @@ def asked_of(
         raise _unknown(unknown[0])
     if fields.get("logprobs"):
         raise Refusal(400, "logprobs must be false: an answer that was chosen has none", param="logprobs")
-    seed = typed(fields, "seed", int, "a whole number")
+    seed, model = typed(fields, "seed", int, "a whole number"), typed(fields, "model", str, "text")
+    _check_length(model, "model")
     options = typed(fields, "stream_options", dict, "an object") or {}
     if extra := [name for name in options if name not in ("include_usage", "include_obfuscation")]:
         raise Refusal(400, f"stream_options has an unknown field {extra[0]!r}", param="stream_options")
     return Asked(
         chats,
-        typed(fields, "model", str, "text"),
+        model,
         _sampling(fields, unknown),
         secrets.randbelow(SEEDS) if seed is None else seed,
         bool(typed(fields, "stream", bool, "true or false")),
@@ -178,6 +181,7 @@ def wanted_of(given: object, where: str) -> Wanted:
     for name, value in (("strategy", strategy), ("budget", budget), ("allocator", allocator)):
         if value is not None and not isinstance(value, str):
             raise Refusal(400, f"{named(name)} must be text, but got {shown(value)}", param=named(name))
+        _check_length(value, named(name))
     events = given.get("events")
     if events is not None and type(events) is not bool:
         raise Refusal(400, f"{named('events')} must be true or false, but got {shown(events)}", param=named("events"))
@@ -202,11 +206,17 @@ def _of_habits(fields: Mapping[str, Any]) -> Wanted:
     return Wanted(strategy if strategy == "single" else f"{strategy}:n={count}")
 
 
+def _check_length(text: str | None, name: str) -> None:
+    if text is not None and len(text) > MOST_NAMED:
+        message = f"{name} may have {MOST_NAMED:,} characters, but has {len(text):,}"
+        raise Refusal(400, message, param=name)
+
+
 def seconds_of(given: object, where: str) -> float | None:
     """A number of seconds. Raises: Refusal."""
     if given is None:
         return None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given < float("inf"):
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= sys.float_info.max:
         raise Refusal(400, f"{where} must be a number of seconds above 0, but got {shown(given)}", param=where)
     return float(given)
 

@@ -1,7 +1,7 @@
 """Streams say what is true at the time: progress while samples are drawn, and tokens only of the answer."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from hypothesis import given
@@ -9,8 +9,13 @@ from hypothesis import strategies as some
 from serving import ASK, Model, Served, served
 
 import tts
+from tts.api.results import Solved
 from tts.serve.app import Patience
+from tts.serve.calls import Calls
 from tts.serve.live import LiveText
+from tts.serve.protocol.fields import Asked
+from tts.serve.protocol.replies import ChatAnswers
+from tts.serve.streaming import Streamed
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Misbehaviour, Reply
 
@@ -134,3 +139,46 @@ def test_a_served_stream_answers_as_the_same_request_without_one() -> None:
             await use(server)
 
     asyncio.run(within())
+
+
+def test_a_text_that_its_choice_does_not_continue_is_an_error_in_the_stream_also_before_the_bill_is_known() -> None:
+    """Where a strategy has chosen while other requests of its are under way."""
+
+    class Chosen(Calls):
+        async def answered(self, client: tts.Client) -> list[Solved]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        def choices(self) -> dict[int, tts.Candidate]:
+            return {0: tts.Candidate("c", "another text", None, tts.Completion("another text"))}
+
+        def texts(self) -> dict[int, LiveText]:
+            return {0: begun}
+
+        def progress(self) -> dict[str, Any]:
+            return {}
+
+        has_events = False
+
+    async def within() -> None:
+        changed = asyncio.Event()
+        changed.set()
+        calls = Chosen([], 1, changed)
+        asked = Asked(chats=(), model=None, sampling={}, seed=0, stream=True)
+        stream = Streamed(cast("tts.Client", None), calls, ChatAnswers("id", "model", 0, asked), stall_s=5.0)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        await stream({"type": "http", "state": {}}, receive, send)
+
+    sent: list[dict[str, Any]] = []
+    begun = LiveText()
+    begun.add("a text", 0)
+    begun.take()
+    asyncio.run(within())
+    body = b"".join(message.get("body", b"") for message in sent)
+    assert b'"code":"broken_stream"' in body and body.endswith(b"data: [DONE]\n\n")

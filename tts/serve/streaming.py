@@ -64,15 +64,15 @@ class Streamed(Response):
         calls, answers = self._calls, self._answers
         yield answers.begin()
         yield self._progress()
-        while not answering.done():
-            if not await self._changed():
-                yield comment(calls.progress())
-                continue
-            if calls.has_events or not (calls.is_live or answering.done()):
-                yield self._progress()
-            for piece in self._news():
-                yield piece
         try:
+            while not answering.done():
+                if not await self._changed():
+                    yield comment(calls.progress())
+                    continue
+                if calls.has_events or not (calls.is_live or answering.done()):
+                    yield self._progress()
+                for piece in self._news():
+                    yield piece
             solved = answering.result()
             if calls.has_events:
                 yield self._progress()

@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 import tts
 from tts import Candidate, Problem, Run
+from tts.api.serving.verifiers import CalledVerifiers
 from tts.core.actions import Sleep
+from tts.core.protocols import Verifier
 from tts.core.scheduling.scheduler import Scheduler
 from tts.core.scheduling.steps import Planned
 from tts.errors import ClusterUnreachable, Interrupted
@@ -281,3 +283,36 @@ def test_a_client_whose_cluster_is_lost_says_so_to_every_call_and_to_who_waits_f
 
     asyncio.run(service())
     assert slow.wait(lambda s: s.open_streams == 0)
+
+
+def test_verifiers_of_calls_that_have_ended_are_forgotten_but_the_latest_and_none_of_an_open_call() -> None:
+    """A server's requests may give them any parameters, for weeks."""
+    known: dict[str, Verifier] = {}
+    verifiers = CalledVerifiers(known, most=2)
+    made = {name: cast("Verifier", object()) for name in "abcde"}
+    verifiers.begin("open", {"a": made["a"], "b": made["b"]})
+    for name in "bcde":
+        verifiers.begin(f"trial {name}", {name: made[name]})
+        verifiers.end(f"trial {name}")
+        verifiers.end(f"trial {name}")
+    assert [*known] == ["a", "b", "d", "e"]
+    verifiers.end("open")
+    assert [*known] == ["d", "e"]
+
+
+def test_calls_whose_verifiers_have_parameters_leave_nothing_behind_in_a_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def model(request: tts.Request) -> tts.Completion:
+        return tts.Completion("Answer: 7", usage=tts.Usage(5, 4))
+
+    async def within() -> tuple[int, int]:
+        async with tts.Client(model=model, sampling={"max_tokens": 40}) as client:
+            for n in range(12):
+                solved = await client.solve("?", f"best_of_n:n=2,verifier=genrm(max_tokens={n + 10})")
+                assert solved.error is None and solved.bill.verifier.samples
+            scheduler = client._opened().scheduler
+            return len(scheduler._verifiers), len(scheduler.outages._answers)
+
+    monkeypatch.setattr(CalledVerifiers.__init__, "__defaults__", (3,))
+    assert asyncio.run(within()) == (3, 2)

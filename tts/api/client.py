@@ -30,6 +30,7 @@ from tts.api.serving.allocation import as_allocation, prior_from
 from tts.api.serving.journal import as_journal
 from tts.api.serving.loop_thread import LoopThread
 from tts.api.serving.observer import Observer, Observers
+from tts.api.serving.verifiers import CalledVerifiers
 from tts.api.solve import DEFAULT_STRATEGY
 from tts.checks import require
 from tts.core.actions import SOLVER
@@ -297,7 +298,7 @@ class _Desk:
         self.loop = asyncio.get_running_loop()
         self._backend = backend
         self._cluster = cluster
-        self._verifiers = verifiers
+        self._verifiers = CalledVerifiers(verifiers)
         self._costs = costs
         self._limits = limits
         self._target = target
@@ -311,7 +312,7 @@ class _Desk:
             (),
             part,  # of a strategy that solves parts; the strategies themselves come with their trials
             costs=costs,
-            verifiers=self._verifiers,
+            verifiers=verifiers,
             limits=limits,
             window=backend.concurrency,
             shuffle_races=True,
@@ -350,7 +351,7 @@ class _Desk:
     ) -> Solved:
         """Run one trial to its end."""
         self._check_running()
-        models = await self._checked(cell, problem, resolve, sampling)
+        models, verifiers = await self._checked(cell, problem, resolve, sampling)
         self._check_running()
         planned = Planned(
             self._free(cell.id, problem), problem, cell.spec, cell.share, cell.seed, models[SOLVER],
@@ -360,6 +361,7 @@ class _Desk:
             self._journal.ask(_asked(planned, self.model))
         found: asyncio.Future[Solved | TTSError] = self.loop.create_future()
         self._waiting[planned.id] = found
+        self._verifiers.begin(planned.id, verifiers)
         self._observers.enter(planned.id, observer)
         self._cluster.open(planned)
         try:
@@ -379,8 +381,9 @@ class _Desk:
 
     async def _checked(
         self, cell: Cell, problem: Problem, resolve: Callable[[str], Strategy], sampling: Sampling
-    ) -> dict[str, Sampling]:
-        """The sampling of a call by role, once the call is known to work. Raises: UsageError, ForeignAwait."""
+    ) -> tuple[dict[str, Sampling], dict[str, Verifier]]:
+        """The sampling of a call by role, and its verifiers by name, once the call is known to work. Raises:
+        UsageError, ForeignAwait."""
         verifiers = verifiers_of([cell.spec], self._backend.verifier, resolve)
         models = samplings_of(self._backend, sampling, verifiers, [cell], [problem], self._costs, self._limits)
         check_models([cell.spec], models, resolve)
@@ -397,8 +400,7 @@ class _Desk:
             await self._cluster.get_ready(verifiers, await preflight(*asked), self.scheduler)
 
         await self._rehearsed_once(strategy, rehearse)
-        self._verifiers.update(verifiers)  # made anew: the file of one may have changed
-        return models
+        return models, verifiers
 
     async def _rehearsed_once(self, strategy: _Known, rehearse: Callable[[], Awaitable[None]]) -> None:
         """Rehearse a strategy that was not, once for all calls that wait for that. Raises: as `rehearse`."""
@@ -435,6 +437,7 @@ class _Desk:
     def _decided(self, result: Result, decided: Decided) -> None:
         failure = self._cluster.failures.pop(result.id, None)
         found = self._waiting.pop(result.id)
+        self._verifiers.end(result.id)
         self._observers.leave(result.id, decided.paid)
         if failure is not None and result.error is not None:
             found.set_result(failure.rebuild())

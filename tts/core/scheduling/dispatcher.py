@@ -472,9 +472,9 @@ def _in_flight(shared: SharedBudget) -> int:
 
 
 def _server_of(action: Generate | Verify | Count, event: Finished | Scored | Failed) -> str:
-    """A name for the server of an event; of a verification only the verifier is known."""
+    """A name for the server of an event; of a verification only the verifier is known, whatever its parameters."""
     if type(action) is Verify:
-        return action.verifier
+        return action.verifier.partition("(")[0]
     if type(event) is Finished:
         return event.completion.endpoint
     return str(event.error.facts.get("endpoint", "")) if isinstance(event, Failed) else ""

@@ -1,7 +1,9 @@
 """A client that stays open: one budget, one limit and one set of connections for all of its calls."""
 
 import asyncio
+import gc
 import threading
+from types import FrameType
 from typing import Any, cast
 
 import pytest
@@ -79,6 +81,37 @@ def test_calls_that_ask_the_same_at_once_pay_each_for_themselves() -> None:
     with FakeEngine() as engine:
         asyncio.run(service(engine.base_url))
         assert engine.stats().requests == 6
+
+
+def test_calls_that_are_cancelled_leave_no_reference_cycles_whose_collection_would_stop_a_server() -> None:
+    """Cycles of exceptions, frames and tasks were a thousand objects a call."""
+
+    async def calls(client: tts.Client) -> None:
+        asking = [asyncio.create_task(client.solve(f"{i} + 1?", "majority_vote:n=4")) for i in range(8)]
+        assert await asyncio.to_thread(engine.wait, lambda stats: stats.open_streams == 32)
+        for i, call in enumerate(asking):
+            await asyncio.sleep(0.01 * (i % 3))
+            call.cancel()
+        await asyncio.wait(asking)
+        assert await asyncio.to_thread(engine.wait, lambda stats: stats.open_streams == 0)
+
+    async def main() -> list[str]:
+        async with tts.Client(base_url=engine.base_url, model="fake", concurrency=64) as client:
+            await calls(client)
+            gc.collect()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            await calls(client)
+            await asyncio.sleep(0.1)
+            gc.collect()
+            return [repr(one)[:200] for one in gc.garbage if type(one).__module__.startswith("tts.")
+                    or isinstance(one, (BaseException, FrameType))]  # fmt: skip
+
+    with FakeEngine(lambda _: Reply(("word ",) * 200, per_token_s=0.02)) as engine:
+        try:
+            assert asyncio.run(main()) == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
 
 
 def test_a_call_that_is_cancelled_leaves_the_engine_at_once_and_the_others_alone() -> None:

@@ -360,8 +360,8 @@ class Trial:
         before, self._current, task.done = self._current, task, True
         try:
             self.foreign.run(self.id, task.coro.throw, Abandoned())
-        except (Abandoned, StopIteration):
-            pass
+        except (Abandoned, StopIteration) as thrown:
+            thrown.__traceback__ = None  # its frames hold it: a cycle for each strategy that is ended
         except BaseException as error:
             task.error = self._own(error)
         else:

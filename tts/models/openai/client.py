@@ -388,7 +388,10 @@ class OpenAIClient:
             failure = self._errors.no_answer(error)
         if isinstance(failure, Unreachable):
             builder.refused()
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # it would hold this frame, which holds it
 
     async def _refusal(self, response: Reply, model: str, builder: CompletionBuilder) -> EndpointError:
         error = await self._errors.refusal(response, model)

@@ -318,7 +318,9 @@ class Silence:
     ) -> None:
         """Turn the cancellation into TimedOut, as `asyncio.timeout` does at a higher cost."""
         self._among.remove(self)
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        task = self._task
+        del self._task  # a task that was cancelled holds the frames of its end, and this block's with it
+        if self._expired and task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise self._timed_out() from None
 
     def _timed_out(self) -> TimedOut:

@@ -157,7 +157,10 @@ class Connections:
             reply = AiohttpReply(response)
             self._replies.add(reply)
             return reply
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # it would hold this frame, which holds it
 
     async def aclose(self) -> None:
         self._closed = True
@@ -227,7 +230,11 @@ class AiohttpReply:
             return await content.readany()
         except _ENDS as error:
             failure = BrokenOff(_how_it_ended(error))
-        raise failure
+            error.__traceback__ = None  # a frame of aiohttp's in it holds the error
+        try:
+            raise failure
+        finally:
+            del failure  # it would hold this frame, which holds it
 
     def break_off(self) -> None:
         """Break the response off, because the client is closed; its reader gets that error, not aiohttp's."""

@@ -43,7 +43,7 @@ from tts.models.openai.completion_builder import CompletionBuilder
 from tts.models.prefill import Sent
 from tts.models.replicas import ASSUMED_SLOTS, Ranking, better
 from tts.models.siblings import SUSPICIOUS, Ask, Beginnings, SiblingGroup
-from tts.types import Completion, Prompt
+from tts.types import Completion
 
 _FAILURES = (Unreachable, ServerFailed, StreamBroken, TimedOut, BadResponse)
 _REMEMBERED_GROUPS = 16_384
@@ -94,8 +94,8 @@ class EndpointPool:
         self._refused_s: float | None = None  # when the first was refused after the last answer
         self._decoding = 0  # requests whose first token has come
         self._suspicious: set[Ask] = set()
-        self._groups: OrderedDict[tuple[str | None, Prompt, str], SiblingGroup] = OrderedDict()
-        self._beginnings: OrderedDict[tuple[str | None, Prompt], Beginnings] = OrderedDict()
+        self._groups: OrderedDict[int, SiblingGroup] = OrderedDict()
+        self._beginnings: OrderedDict[int, Beginnings] = OrderedDict()
         self._cannot_continue: set[Endpoint] = set()
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._followers: dict[object, asyncio.Event] = {}  # each with the first token that it waits for
@@ -359,7 +359,7 @@ class EndpointPool:
         return None
 
     def _group(self, request: Request) -> SiblingGroup:
-        key = (request.model, request.messages, request.continue_from)
+        key = _key(request, request.continue_from)
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = SiblingGroup()
@@ -374,11 +374,11 @@ class EndpointPool:
 
     def _settle(self, group: SiblingGroup, request: Request) -> None:
         """Give a group that continues a text its first home."""
-        known = self._beginnings.get((request.model, request.messages))
+        known = self._beginnings.get(_key(request))
         home = None if known is None else known.longest_of(request.continue_from)
         if home is not None:
             group.homes.add(home)
-        elif (first := self._groups.get((request.model, request.messages, ""))) is not None:
+        elif (first := self._groups.get(_key(request))) is not None:
             group.homes = first.homes.copy()
 
     def _note_text(self, request: Request, completion: Completion, endpoint: Endpoint) -> None:
@@ -386,10 +386,11 @@ class EndpointPool:
         ended = completion.finish_reason == "stop" and not completion.stopped_by
         if not completion.text or (ended and not request.continue_from):
             return
-        known = self._beginnings.setdefault((request.model, request.messages), Beginnings())
+        key = _key(request)
+        known = self._beginnings.setdefault(key, Beginnings())
         known.note(request.continue_from, endpoint)
         known.note(request.continue_from + completion.text, endpoint)
-        self._beginnings.move_to_end((request.model, request.messages))
+        self._beginnings.move_to_end(key)
         if len(self._beginnings) > _REMEMBERED_TEXTS:
             self._beginnings.popitem(last=False)
 
@@ -491,3 +492,8 @@ class EndpointPool:
 def _about_tokens(request: Request) -> int:
     """An estimate of the prompt's tokens, at four characters each, as in English text."""
     return (sum(len(message.content) for message in request.messages) + len(request.continue_from)) // 4
+
+
+def _key(request: Request, text: str = "") -> int:
+    """A number for a prompt and the text that it ends in: prompts themselves would fill the memory of a server."""
+    return hash((request.model, request.messages, text))

@@ -10,9 +10,10 @@ from viewed import Browsing, browsing, made
 
 import tts
 from tts.cli import main as cli
-from tts.errors import InvalidParameter, RunError
+from tts.errors import InvalidParameter, RunError, UnknownName
 from tts.runs.folder import JOURNAL
 from tts.view.opening import opened
+from tts.view.results import seed_of_trial
 
 
 async def yes(request: tts.Request) -> tts.Completion:
@@ -122,6 +123,36 @@ def test_a_journal_that_no_run_wrote_is_a_sentence_or_is_shown_as_far_as_it_can_
         assert view is not None
         assert view.overview().cells is not None
         view.check()
+
+
+@pytest.mark.parametrize("line", [b'{"prob', b'{"x": 1}\n', b"\xff\n", b"[" * 100_000 + b"\n"])
+def test_outcomes_that_no_run_wrote_are_a_sentence_and_are_read_once_they_are_mended(
+    line: bytes, tmp_path: Path
+) -> None:
+    folder = made(tmp_path / "run", problems=2, seeds=1, strategies=["single"])
+    view, outcomes = opened(folder), folder / "outcomes.jsonl"
+    assert view is not None
+    whole = outcomes.read_bytes()
+    outcomes.write_bytes(whole + line)
+    with pytest.raises(RunError, match=r"outcomes\.jsonl is not as a run writes it"):
+        opened(folder)
+    for _ in range(2):  # whoever follows it looks again
+        with pytest.raises(RunError, match=r"outcomes\.jsonl is not as a run writes it"):
+            view.refresh()
+    outcomes.write_bytes(whole)
+    assert view.refresh() and not view.refresh()
+
+
+def test_ids_with_numbers_that_are_none_are_unknown_names(tmp_path: Path) -> None:
+    assert [seed_of_trial(f"single#{seed}/p") for seed in ("7", "-7", "--7", "9" * 5000, "٣", "")] == [
+        7, -7, None, None, None, None,
+    ]  # fmt: skip
+    view = opened(Path("example"))
+    assert view is not None
+    trial = view.problem(view.grid().problems[0].id).cells[0].trials[0].id
+    for number in ("9" * 5000, "٣", "-1"):
+        with pytest.raises(UnknownName, match="there is no sample"):
+            view.text(f"{trial}/{number}")
 
 
 def test_a_link_in_a_folder_is_not_followed(tmp_path: Path) -> None:

@@ -162,3 +162,20 @@ def test_the_command_says_where_it_shows_a_run_and_ends_quietly_with_its_page_op
     finally:
         process.kill()
         process.communicate()
+
+
+def test_the_last_version_of_a_run_is_told_also_to_a_page_that_was_being_sent_the_one_before(tmp_path: Path) -> None:
+    async def work() -> None:
+        viewer = Browsing(made(tmp_path / "run", problems=1, seeds=1, strategies=["single"])).viewer
+        view = viewer.view
+        assert view is not None
+        told = viewer.versions()
+        first = await anext(told)
+        view.version += 1  # meanwhile the run has ended, and its last change is known
+        viewer._settled = True
+        assert [first, *[line async for line in told]] == [
+            f'data: {{"version": {version}}}\n\n' for version in (view.version - 1, view.version)
+        ]
+        await viewer.close()
+
+    asyncio.run(asyncio.wait_for(work(), 60))

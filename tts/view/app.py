@@ -158,14 +158,19 @@ class Viewer:
     async def versions(self) -> AsyncIterator[str]:
         sent = -1
         while True:
-            version = 0 if self.view is None else self.view.version
+            settled, version = self._settled, self._version  # before sending, during which more may come
             if version != sent:
                 sent = version
                 yield f'data: {{"version": {version}}}\n\n'
-            if self._settled:
+            if settled:
                 return
             async with self._changed:
-                await self._changed.wait()
+                while not self._settled and self._version == sent:
+                    await self._changed.wait()
+
+    @property
+    def _version(self) -> int:
+        return 0 if self.view is None else self.view.version
 
     def _answering(self, answer: Callable[[View, Any], Any]) -> Callable[[Request], Awaitable[Response]]:
         async def answered(request: Request) -> Response:

@@ -105,7 +105,7 @@ class JournalIndex:
         return data[places[-1] :]
 
     def _begun(self, trial: bytes) -> array[int]:
-        found = self._lines_of[trial] = array("L")
+        found = self._lines_of[trial] = array("I")
         return found
 
     def _take_other(self, data: bytes, start: int, number: int) -> None:
@@ -190,19 +190,27 @@ class JournalIndex:
         return None
 
     def damage(self) -> JournalCorrupt | None:
-        """Check every line so far against its checksum; None where all are as they were written."""
+        """Check every line so far against its checksum; None where all are as they were written.
+        Raises: RunError."""
         checksum, sealed = 0, False
-        with self.path.open("rb") as file:
-            for number in range(len(self._starts)):
-                line = file.readline()
-                found = _SEALED.match(line)
-                if found is None and sealed:
-                    return _broken(self.path, number)
-                sealed = sealed or found is not None
-                checksum = crc32(line if found is None else found[1], checksum)
-                if found is not None and found[2] != b"%08x" % checksum:
-                    return _broken(self.path, number)
+        for number, line in enumerate(self._whole()):
+            found = _SEALED.match(line)
+            if found is None and sealed:
+                return _broken(self.path, number)
+            sealed = sealed or found is not None
+            checksum = crc32(line if found is None else found[1], checksum)
+            if found is not None and found[2] != b"%08x" % checksum:
+                return _broken(self.path, number)
         return None
+
+    def _whole(self) -> Iterator[bytes]:
+        """Every line so far. Raises: RunError."""
+        try:
+            with self.path.open("rb") as file:
+                for _ in range(len(self._starts)):
+                    yield file.readline()
+        except OSError as error:
+            raise RunError(f"cannot read {self.path}: {error.strerror}", path=str(self.path)) from None
 
 
 def _broken(path: Path, number: int) -> JournalCorrupt:

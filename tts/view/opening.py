@@ -58,7 +58,6 @@ def opened(path: Path) -> View | None:
             raise InvalidParameter(f"there is no {path}: name a run folder (--out of tts sweep) or a pool", name="path")
         return None
     check_not_served(path)
-    check_not_served(path)
     if (path / JOURNAL).is_file():
         return RunView(path)
     if (path / OUTCOMES).is_file():

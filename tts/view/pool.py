@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from tts.view.schema import (
 from tts.view.trials.reasons import votes_of
 
 PREVIEW, PROMPT_PREVIEW = 200, 160  # characters
+_PLACE = re.compile(r"[0-9]{1,12}")
 _NOTHING_SELECTED = "A pool holds samples that were recorded: nothing was selected among them."
 
 
@@ -196,7 +198,7 @@ class PoolView:
         trial, _, number = id.rpartition("/")
         cell, _, problem = trial.partition("/")
         i = self._at.get((problem, cell))
-        if i is None or not number.isdecimal() or int(number) >= len(self._groups[i]):
+        if i is None or not _PLACE.fullmatch(number) or int(number) >= len(self._groups[i]):
             raise UnknownName(f"there is no sample {id!r:.200}", name=id[:200])
         text = self._texts(i)[int(number)]
         return Text(

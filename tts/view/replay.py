@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
-
-from tts.errors import RunError, UnknownName
+from tts.errors import UnknownName
 from tts.runs.folder import check_files
-from tts.runs.outcomes import Outcome
-from tts.runs.problem_files import OUTCOMES
-from tts.tasks.file_limits import TooLarge, lines
 from tts.tasks.verdict import Verdict
 from tts.view.grading import Pair
-from tts.view.results import Results, cell_id, trial_id
+from tts.view.results import Results, cell_id, read_outcomes, trial_id
 from tts.view.schema import (
     BillLine,
     Comparison,
@@ -42,12 +37,7 @@ class ReplayView:
     def __init__(self, folder: Path) -> None:
         check_files(folder)
         self.path = folder
-        path = folder / OUTCOMES
-        try:
-            with path.open("rb") as file:
-                outcomes = [msgspec.json.decode(line, type=Outcome) for line in lines(file)]
-        except (TooLarge, OSError, ValueError) as error:
-            raise RunError(f"{path} is not as a replay writes it: {error}", path=str(path)) from None
+        outcomes = read_outcomes(folder)
         self.results = Results(outcomes)
         self._by_trial = {trial_id(outcome): outcome for outcome in outcomes}
 

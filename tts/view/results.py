@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-from tts.errors import UnknownName, unknown_name
+import msgspec
+
+from tts.errors import RunError, UnknownName, unknown_name
 from tts.reports.summary import summarise, warnings_of
 from tts.runs.outcomes import Outcome
+from tts.runs.problem_files import OUTCOMES
 from tts.runs.row import Row
+from tts.tasks.file_limits import TooLarge, lines
 from tts.view.comparison import compare, with_texts
 from tts.view.schema import CellRow, CellTrials, Comparison, Grid, ProblemRow, TrialRow
 
 PREVIEW = 160  # characters of a prompt in the heat map
+_SEED = re.compile(r"-?[0-9]{1,40}")
 
 
 def cell_id(label: str) -> str:
@@ -27,6 +34,16 @@ def trial_id(outcome: Outcome) -> str:
 def cell_of_trial(trial: str) -> str:
     """The cell over all seeds of a trial's id."""
     return trial.partition("/")[0].rpartition("#")[0]
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """The outcomes that a folder holds. Raises: RunError."""
+    path = folder / OUTCOMES
+    try:
+        with path.open("rb") as file:
+            return [msgspec.json.decode(line, type=Outcome) for line in lines(file)]
+    except (TooLarge, OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not as a run writes it: {error}", path=str(path)) from None
 
 
 class Results:
@@ -138,7 +155,7 @@ class Results:
 def seed_of_trial(trial: str) -> int | None:
     """The seed in a trial's id; None where there is none."""
     text = trial.partition("/")[0].rpartition("#")[2]
-    return int(text) if text.lstrip("-").isdecimal() else None
+    return int(text) if _SEED.fullmatch(text) else None
 
 
 def trial_row(outcome: Outcome) -> TrialRow:

@@ -23,13 +23,13 @@ from tts.runs.outcomes import Outcome
 from tts.runs.plan import outcome_of
 from tts.runs.problem_files import OUTCOMES, PROBLEMS, read_examples, references_away
 from tts.tasks.example import Example
-from tts.tasks.file_limits import TooLarge, lines, read_whole
+from tts.tasks.file_limits import TooLarge, read_whole
 from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
 from tts.view.grading import Pair, at_once
 from tts.view.index import JournalIndex
 from tts.view.liveness import is_written
-from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, seed_of_trial, trial_id
+from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, read_outcomes, seed_of_trial, trial_id
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
 from tts.view.trials.details import Seen, answers_of, shown_problem, shown_trial
 from tts.view.trials.records import read_trial
@@ -67,20 +67,23 @@ class RunView:
         self._lost = Cost()
         self._losses = self._generation = 0
         self._files: list[tuple[str, int, int]] = []
+        self._behind = True  # whether something was written that is not taken in
         self.refresh()
 
     def refresh(self) -> bool:
         """Take in what was written since. Returns whether anything was. Raises: RunError, BadProblem."""
-        before = self.live, self._files
-        self.live = is_written(self.path / JOURNAL)
-        self._files = [_stamp(self.path / name) for name in (PROBLEMS, ASKED, OUTCOMES)]
+        live = is_written(self.path / JOURNAL)
+        files = [_stamp(self.path / name) for name in (PROBLEMS, ASKED, OUTCOMES)]
         grown = self.index.read_on()
-        if not grown and before == (self.live, self._files):
+        if not (grown or self._behind) and (live, files) == (self.live, self._files):
             return False
-        if before[1] != self._files:
+        self._behind, self.live = True, live  # what cannot be read now is looked at again
+        if files != self._files:
             self._read_files()
+            self._files = files
         self._read_ends()
         self._compute()
+        self._behind = False
         self.version += 1
         return True
 
@@ -93,8 +96,7 @@ class RunView:
             problem = _decoded(self.path / ASKED, Problem)
             self.examples = {problem.id: Example(problem)}
         if (self.path / OUTCOMES).is_file():
-            with (self.path / OUTCOMES).open("rb") as file:
-                self._written = [msgspec.json.decode(line, type=Outcome) for line in lines(file)]
+            self._written = read_outcomes(self.path)
             graded = (outcome for outcome in self._written if outcome.error is None)
             self.verdicts |= {(o.problem_id, o.answer): Verdict(o.correct, o.ungraded) for o in graded}
 

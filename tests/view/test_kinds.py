@@ -78,7 +78,7 @@ def test_a_replay_shows_outcomes_and_says_that_it_has_no_samples(tmp_path: Path)
     browsing(tmp_path / "replay", work)
 
 
-def test_a_run_of_judges_shows_what_they_said(tmp_path: Path) -> None:
+def test_a_run_of_judges_shows_what_they_said_and_of_which_candidate(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     made(tmp_path / "run", problems=2, seeds=1, strategies=["majority_vote:n=2"])
     options = {"out": tmp_path / "judged", "model": yes}
@@ -90,6 +90,15 @@ def test_a_run_of_judges_shows_what_they_said(tmp_path: Path) -> None:
         said = [each["verdict"] for trial in trials for each in trial["verifications"]]  # type: ignore[attr-defined]
         assert len(said) == 4
         assert all("Verification" in verdict for verdict in said)
+        for trial in trials:
+            assert (trial["answer"], trial["notes"], trial["votes"]) == (None, [], [])
+            texts = {each["id"]: each["text_preview"] for each in trial["candidates"]}  # type: ignore[attr-defined]
+            judged = [id for each in trial["verifications"] for id in each["of"]]  # type: ignore[attr-defined]
+            assert sorted(judged) == sorted(texts)
+            for each in trial["verifications"]:  # type: ignore[attr-defined]
+                shown = (await client.json("/api/text", id=each["id"]))["transcript"]
+                assert any(texts[each["of"][0]] in turn["content"] for turn in shown)
+                assert await client.json("/api/text", id=each["of"][0])
 
     browsing(tmp_path / "judged", work)
 

@@ -10,6 +10,8 @@ import tts
 from tts.core.journal.records import Granted, Shared
 from tts.runs.folder import JOURNAL, read_history, read_records
 from tts.view.run import RunView
+from tts.view.trials.details import shown_in
+from tts.view.trials.reasons import about_trust
 from tts.view.trials.retelling import names_code
 
 STRATEGIES = [
@@ -70,9 +72,38 @@ def test_the_sentences_state_votes_and_ties(view: RunView) -> None:
         shown = view.trial(trial)
         counts = sorted((vote.count for vote in shown.votes), reverse=True)
         own = next(vote.count for vote in shown.votes if vote.answer == shown.answer)
-        assert any(f"has {own} of {sum(counts)} votes" in sentence for sentence in shown.why)
-        ties = counts.count(own) > 1
+        assert any(f"has {own} of {sum(counts)} vote" in sentence for sentence in shown.why)
+        ties = own == counts[0] and counts.count(own) > 1
         assert any("It ties with" in sentence for sentence in shown.why) == ties
+        assert any("The votes alone would have chosen another" in sentence for sentence in shown.why) == (
+            own < counts[0]
+        )
+
+
+def test_the_rule_of_a_strategy_has_the_values_that_it_ran_with(view: RunView) -> None:
+    trial = next(trial for trial in view.index.opened if trial.startswith("first_finish"))
+    assert view.trial(trial).why[0].startswith("The rule of first_finish: Start n=4 samples together, vote over")
+
+
+@pytest.mark.parametrize(
+    ("sums", "said"),
+    [
+        ({}, "was not earned yet: 0 earlier problems"),
+        ({"problems": 9.0, "above": 4.5, "squares": 4.5}, "which may be chance. It only broke ties"),
+        ({"problems": 60.0, "above": 60.0, "squares": 60.0}, "in 100 %. It chose among all answers"),
+        ({"problems": 60.0, "above": 6.0, "squares": 6.0}, "The plain vote decided"),
+    ],
+)
+def test_what_a_verifier_was_trusted_with_is_said(sums: dict[str, float], said: str) -> None:
+    (sentence,) = about_trust("knockout:n=3", {"trust in pairwise": sums, "another key": {}})
+    assert "pairwise" in sentence
+    assert said in sentence
+    assert "it decides" in about_trust("knockout:n=3,trust=blind", {})[0]
+
+
+def test_a_prompt_shows_texts_in_its_order_and_none_that_is_part_of_another() -> None:
+    texts = {"1": "So it is 4.", "2": "So it is 4.", "3": "it is", "4": "No, it is 5.", "5": "unseen", "6": ""}
+    assert shown_in("A: No, it is 5.\nB: So it is 4.\n", texts) == ["4", "1"]
 
 
 CODE = [

@@ -137,7 +137,8 @@ class Results:
             graded = [o for o in outcomes if o.error is None and o.correct is not None]
             if cell in verdicts and graded:
                 verdicts[cell][problem] = [float(o.correct or False) for o in graded]
-                answers[cell][problem] = graded[0].answer
+                each = dict.fromkeys(o.answer for o in graded if o.answer is not None)
+                answers[cell][problem] = ", ".join(each) or None
         found = compare(a, b, verdicts[a], verdicts[b])
         return with_texts(found, self.problems, answers[a], answers[b])
 

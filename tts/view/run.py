@@ -28,6 +28,7 @@ from tts.tasks.verdict import Verdict
 from tts.types import Cost, Problem, StrategySpec
 from tts.view.grading import Pair, at_once
 from tts.view.index import JournalIndex
+from tts.view.judged import STRATEGY, Judged
 from tts.view.liveness import is_written
 from tts.view.results import PREVIEW, Results, cell_id, cell_of_trial, read_outcomes, seed_of_trial, trial_id
 from tts.view.schema import Comparison, Grid, Overview, ProblemPage, ProblemRow, Spent, Text, TrialRow, TrialShown
@@ -60,6 +61,7 @@ class RunView:
         self.verdicts: dict[Pair, Verdict] = {}
         self._seen: tuple[str, int, Seen] | None = None
         self._grader = ""
+        self._judged = Judged(folder)
         self._decided: dict[int, Decided] = {}  # by line; none where the folder's outcomes say what they do
         self._paid: dict[int, Cost] = {}  # by line
         self._written: list[Outcome] = []  # in the folder
@@ -126,6 +128,8 @@ class RunView:
     def _compute(self) -> None:
         """All that is shown of the outcomes."""
         outcomes = self._written if self._as_written else self._outcomes()
+        if self._of_judges():  # their strategy returns some candidate: it selects none
+            outcomes = [msgspec.structs.replace(outcome, answer=None) for outcome in outcomes]
         self.open_trials = [trial for trial in self.index.opened if trial not in self.index.decided]
         problems = {id: _problem_row(example) for id, example in self.examples.items()}
         labels = dict.fromkeys(cell.rpartition("#")[0] for cell in self.index.cells)
@@ -207,7 +211,9 @@ class RunView:
         return self.results.grid()
 
     def problem(self, id: str) -> ProblemPage:
-        return ProblemPage(shown_problem(id, self.examples.get(id)), self.results.by_cell(id))
+        recorded = self._judged.group(id) if self._of_judges() else None
+        example = Example(recorded.problem) if recorded else self.examples.get(id)
+        return ProblemPage(shown_problem(id, example), self.results.by_cell(id))
 
     def trials(self, problem: str, cell: str) -> list[TrialRow]:
         return self.results.trials(problem, cell)
@@ -238,17 +244,26 @@ class RunView:
         if trial not in self.index.opened and trial not in self.index.decided:
             raise UnknownName(f"there is no trial {trial!r:.200}", name=trial[:200])
         records, problem_id = read_trial(self.index, trial), problem_of_trial(trial)
-        example, (config, _), spec = self.examples.get(problem_id), self._config(), self._spec(cell_of(trial))
+        (config, _), spec = self._config(), self._spec(cell_of(trial))
+        recorded = self._judged.group(problem_id) if self._of_judges() else None
+        example = Example(recorded.problem) if recorded else self.examples.get(problem_id)
         problem = Problem(problem_id, "") if example is None else example.problem
-        told = "its configuration cannot be read" if config is None else retold(records, spec, problem, config)
+        told = (
+            "its configuration cannot be read" if config is None else retold(records, spec, problem, config, recorded)
+        )
         times = {a.id: self.index.last_time(a.line) for a in records.actions.values() if a.line}
-        notes = [told] if isinstance(told, str) else []
-        if example is None:
+        notes = [told] if isinstance(told, str) and not self._judged.note else []
+        if self._judged.note:
+            notes.append(self._judged.note)
+        elif example is None:
             notes.append("the folder does not hold the problem's text")
         return Seen(
             records, None if isinstance(told, str) else told, problem_id, example, self.verdicts, cell_of_trial(trial),
             str(spec or cell_of_trial(trial)), seed_of_trial(trial), times, notes,
         )  # fmt: skip
+
+    def _of_judges(self) -> bool:
+        return any(cell.partition(":")[0] == STRATEGY for cell in self.index.cells)
 
     def _spec(self, cell: str) -> StrategySpec | None:
         """The strategy of a cell: a trial that is decided says it, or else the configuration."""
@@ -286,7 +301,7 @@ class RunView:
         elif self.open_trials or (planned and done < planned):
             of = max(planned or 0, done + len(self.open_trials))
             found.append(f"{done} of {of} trials are decided; repeat the command of the run to go on")
-        return found + self.results.notes()
+        return found if self._of_judges() else found + self.results.notes()  # which are about answers
 
     def _unfinished(self) -> Cost:
         """The cost of trials that are not decided: what has ended at its cost, and of a run that was stopped, what was

@@ -29,6 +29,7 @@ from tts.types import Candidate
 
 Trust = Literal["earned", "blind"]
 CLEAR = 2  # votes by which the first answer of a clear vote leads
+KEY = "trust in "  # and the verifier's name: under this a run remembers it
 LEAST = 8  # problems with a clear vote, before anything is said of a verifier
 HARDLY = -1.0  # standard errors from chance, below which it is distrusted
 EVER = 0.05  # the chance that one that knows nothing is ever trusted, at most
@@ -47,7 +48,7 @@ class Guard:
     def __init__(self, run: Run, verifier: str, trust: Trust) -> None:
         require(trust in ("earned", "blind"), "trust", "'earned' or 'blind'", trust)
         self._run = run
-        self._key = f"trust in {verifier}"
+        self._key = f"{KEY}{verifier}"
         self._earns = trust == "earned"
         self.trusted: bool | None = None if self._earns else True
 

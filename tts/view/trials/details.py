@@ -16,6 +16,8 @@ from tts.core.actions import (
     Finished,
     Generate,
     OpenSession,
+    Recall,
+    Recalled,
     Refused,
     Request,
     Returned,
@@ -28,9 +30,10 @@ from tts.core.result import Bill
 from tts.selectors import value_of
 from tts.tasks.example import Example
 from tts.tasks.verdict import Verdict
-from tts.types import Candidate, Completion, Cost, Problem
+from tts.types import Candidate, Completion, Cost, Problem, Score
+from tts.view.judged import STRATEGY
 from tts.view.schema import BillLine, CandidateShown, ProblemShown, TrialShown, Verification
-from tts.view.trials.reasons import because, reasons, votes_of
+from tts.view.trials.reasons import because, reasons, reasons_of_judging, votes_of
 from tts.view.trials.records import Recorded, TrialRecords
 from tts.view.trials.retelling import Retold
 
@@ -70,7 +73,9 @@ def shown_trial(seen: Seen) -> TrialShown:
         answer: found.correct for (problem, answer), found in seen.verdicts.items() if problem == seen.problem_id
     }
     votes = votes_of(candidates, verdict)
-    answer = decided.answer if decided else None
+    verifications = verifications_of(seen, candidates)
+    judging = decided is not None and decided.strategy.name == STRATEGY
+    answer = decided.answer if decided and not judging else None
     bill = bill_of(decided.bill if decided else spent_so_far(seen))
     error = decided.error if decided else None
     return TrialShown(
@@ -81,12 +86,14 @@ def shown_trial(seen: Seen) -> TrialShown:
         seed=seen.seed,
         state="open" if decided is None else "error" if _is_infra(error) else "decided",
         answer=answer,
-        correct=verdict.get(answer) if decided and not _is_infra(error) else None,
+        correct=verdict.get(answer) if decided and not judging and not _is_infra(error) else None,
         error=f"{error.type}: {error.message}" if error else None,
         exhausted=decided.exhausted if decided else False,
         opened_s=records.opened.at_s if records.opened else None,
         decided_s=decided.at_s if decided else None,
-        why=reasons(seen.strategy, records, candidates, votes, verifications := verifications_of(seen, candidates)),
+        why=reasons_of_judging(records, candidates, verifications)
+        if judging
+        else reasons(seen.strategy, records, candidates, votes, verifications, remembered_of(seen)),
         votes=votes,
         candidates=[_explained(candidate, candidates, votes, selected) for candidate in candidates],
         verifications=verifications,
@@ -95,6 +102,16 @@ def shown_trial(seen: Seen) -> TrialShown:
         paid=_line("paid", decided.paid) if decided else None,
         notes=seen.notes,
     )
+
+
+def remembered_of(seen: Seen) -> dict[str, Mapping[str, float]]:
+    """What the trial read last of the run's memory, by key."""
+    ends = ((work, seen.records.actions.get(id)) for id, work in (seen.told.asked if seen.told else {}).items())
+    return {
+        work.key: action.end.sums
+        for work, action in ends
+        if isinstance(work, Recall) and action is not None and isinstance(action.end, Recalled)
+    }
 
 
 def _explained(
@@ -134,7 +151,30 @@ def candidates_of(seen: Seen) -> list[CandidateShown]:
             shown.append(_candidate(seen, action, work, kind, told.get(action.id)))
     made = [found for id, found in told.items() if id not in seen.records.actions]  # put together from others
     shown += [_proposed(seen, found) for found in made]
+    return shown + _recorded(seen)
+
+
+def _recorded(seen: Seen) -> list[CandidateShown]:
+    """The recorded candidates that judges were asked about, with what they gave."""
+    if seen.told is None or seen.told.recorded is None:
+        return []
+    shown, trial = [], seen.records.id
+    for found in seen.told.recorded.candidates:
+        given = seen.told.result.scores.get(found.id, ())
+        completion = found.completion
+        shown.append(
+            CandidateShown(
+                id=seen.told.shown_id(trial, found.id), kind="recorded", state="finished",
+                text_preview=found.text[:PREVIEW], chars=len(found.text), answer=found.answer,
+                score=value_of(given), scores=_by_verifier(given), tokens=completion.usage.completion_tokens or None,
+                model=completion.model, finish_reason=completion.finish_reason,
+            )
+        )  # fmt: skip
     return shown
+
+
+def _by_verifier(given: Sequence[Score]) -> dict[str, float | None]:
+    return {name: value_of([s for s in given if s.verifier == name]) for name in {s.verifier: 0 for s in given}}
 
 
 def answers_of(seen: Seen) -> set[str]:
@@ -176,7 +216,7 @@ def _candidate(seen: Seen, action: Recorded, work: Work | None, kind: str, found
         answer=answer,
         correct=_correct(seen, answer),
         score=value_of(scores),
-        scores={name: value_of([s for s in scores if s.verifier == name]) for name in {s.verifier: 0 for s in scores}},
+        scores=_by_verifier(scores),
         tokens=usage.completion_tokens if usage else None,
         prompt_tokens=usage.prompt_tokens if usage else None,
         seed=request.seed if isinstance(request, Request) else completion.seed if completion else None,
@@ -289,14 +329,33 @@ def _verification(seen: Seen, action: Recorded, work: Work | None) -> Verificati
 
 
 def _judged(seen: Seen, work: Work | None) -> list[str]:
-    """The candidates that a judgement is of: the one it was asked about, or those whose texts its prompt shows."""
+    """The candidates that a judgement is of: the one it was asked about, or those whose texts its prompt shows, in the
+    order of the prompt. Of candidates with the same text the first stands for all, as a judge sees it once."""
+    if seen.told is None:
+        return []
+    trial, recorded = seen.records.id, seen.told.recorded
     if isinstance(work, Verify):
-        return [work.candidate.id]
-    if not isinstance(work, Generate) or seen.told is None:
+        return [seen.told.shown_id(trial, work.candidate.id)]
+    if not isinstance(work, Generate):
         return []
     prompt = "\n".join(message.content for message in work.request.messages)
-    texts = ((found.id, found.text.strip()) for found in seen.told.result.candidates)
-    return [id for id, text in texts if text and text in prompt]
+    candidates = seen.told.result.candidates if recorded is None else recorded.candidates
+    return [seen.told.shown_id(trial, id) for id in shown_in(prompt, {c.id: c.text for c in candidates})]
+
+
+def shown_in(prompt: str, texts: Mapping[str, str]) -> list[str]:
+    """The ids of the texts that a prompt shows, in its order; a text within another one is not shown for itself."""
+    first: dict[str, str] = {}
+    for id, text in texts.items():
+        if text.strip():
+            first.setdefault(text.strip(), id)
+    places: list[tuple[int, str]] = []
+    for text in sorted(first, key=len, reverse=True):
+        at = prompt.find(text)
+        if at >= 0:
+            places.append((at, first[text]))
+            prompt = prompt.replace(text, "\0" * len(text))
+    return [id for _, id in sorted(places)]
 
 
 def _asked_by(seen: Seen) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 
+from tts.errors import TTSError
 from tts.plugins.names import built_in, strategy
+from tts.plugins.spec import parse_specs
+from tts.toolkit.rankings.trust import KEY, LEAST, judged
 from tts.view.schema import CandidateShown, Verification, Vote
 from tts.view.trials.records import TrialRecords
 
@@ -39,9 +44,10 @@ def reasons(
     candidates: Sequence[CandidateShown],
     votes: Sequence[Vote],
     verifications: Sequence[Verification],
+    remembered: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
-    """The sentences, the rule of the strategy first."""
-    found = [*_rule(named)]
+    """The sentences, the rule of the strategy first. `remembered`: what the trial read last of the run's memory."""
+    found = [*_rule(named), *about_trust(named, remembered)]
     selected = next((candidate for candidate in candidates if candidate.selected), None)
     if selected is not None:
         found += _about_votes(selected, votes)
@@ -50,13 +56,66 @@ def reasons(
     return found + _about_the_end(records, selected)
 
 
+def reasons_of_judging(
+    records: TrialRecords, candidates: Sequence[CandidateShown], verifications: Sequence[Verification]
+) -> list[str]:
+    """The sentences of a trial of judges, which selects nothing."""
+    found = ["Judges were asked about recorded candidates: nothing was sampled, and no answer was selected."]
+    scores = [candidate.score for candidate in candidates if candidate.score is not None]
+    if scores:
+        found.append(
+            f"{len(scores)} of {len(candidates)} candidates have a score, from {min(scores):.4g} to {max(scores):.4g}."
+        )
+    return found + _about_silence((), verifications) + _about_the_end(records, None)
+
+
 def _rule(named: str) -> list[str]:
-    """The first line of the strategy's documentation."""
-    name = named.partition(":")[0]
+    """The first sentence of the strategy's documentation, with the values that its parameters had."""
+    name, values = named.partition(":")[0], _values(named)
     if name not in built_in("strategies"):
         return []
-    lines = (inspect.getdoc(strategy(name)) or "").split("\n\n")[0].split("\n")
-    return [f"The rule of {name}: {' '.join(lines).replace('`', '')}"] if lines[0] else []
+    said = " ".join((inspect.getdoc(strategy(name)) or "").split("\n\n")[0].split("\n"))
+
+    def valued(match: re.Match[str]) -> str:
+        word = match[1]
+        return f"{word}={values[word]}" if values.get(word) is not None else word
+
+    return [f"The rule of {name}: {re.sub('`([^`]*)`', valued, said)}"] if said else []
+
+
+def _values(named: str) -> dict[str, object]:
+    """The parameters of a strategy of this library, by name: those that are named, and the defaults of the others."""
+    name = named.partition(":")[0]
+    if name not in built_in("strategies"):
+        return {}
+    known = inspect.signature(strategy(name)).parameters.values()
+    values: dict[str, object] = {each.name: each.default for each in known if each.default is not each.empty}
+    with contextlib.suppress(TTSError):  # what a later version has no more
+        values |= next(iter(parse_specs(named))).params
+    return values
+
+
+def about_trust(named: str, remembered: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What the verifier was allowed to decide, by what the run knew of it."""
+    if _values(named).get("trust") == "blind":
+        return ["The verifier is trusted blindly (trust=blind): it decides, whatever the votes say."]
+    return [_trust_in(key.removeprefix(KEY), sums) for key, sums in remembered.items() if key.startswith(KEY)]
+
+
+def _trust_in(verifier: str, sums: Mapping[str, float]) -> str:
+    problems, trusted = sums.get("problems", 0.0), judged(sums)
+    if problems < LEAST:
+        return (
+            f"Trust in {verifier} was not earned yet: {problems:.0f} earlier problem{_s(int(problems))} with a clear "
+            f"vote said something of it, and {LEAST} must. It only broke ties of the vote."
+        )
+    share = 100 * sums.get("above", 0.0) / problems
+    found = f"on {problems:.0f} earlier problems with a clear vote, it preferred the vote's answer in {share:.0f} %"
+    if trusted is None:
+        return f"Trust in {verifier} was not earned: {found}, which may be chance. It only broke ties of the vote."
+    if trusted:
+        return f"Trust in {verifier} was earned: {found}. It chose among all answers."
+    return f"{verifier} was distrusted: {found}, less than by chance. The plain vote decided."
 
 
 def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:
@@ -67,21 +126,22 @@ def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:
     if own is None:
         return ["The selected candidate has no answer that could be read."]
     others = [vote for vote in votes if vote is not own]
-    found = [f"The selected answer, {_quoted(own.answer)}, has {own.count} of {total} votes"]
+    found = [f"The selected answer, {_quoted(own.answer)}, has {own.count} of {total} vote{_s(total)}"]
     if others:
         most = max(others, key=lambda vote: vote.count)
         found[0] += f"; the next, {_quoted(most.answer)}, has {most.count}"
-        if tied := [vote for vote in others if vote.count == own.count]:
+        if most.count > own.count:
+            found.append("The votes alone would have chosen another answer.")
+        elif tied := [vote for vote in others if vote.count == own.count]:
             names = ", ".join(_quoted(vote.answer) for vote in tied[:3])
             first = votes.index(own) < min(map(votes.index, tied))
             found.append(f"It ties with {names}{'; it was seen first' if first else ''}.")
-        elif most.count > own.count:
-            found.append("The votes alone would have chosen another answer.")
     found[0] += "."
     if own.weight is not None:
         ranked = sorted((v for v in votes if v.weight is not None), key=lambda v: -(v.weight or 0.0))
         place = ranked.index(own) + 1
-        found.append(f"Its scores add up to {own.weight:.4g}, which is place {place} of {len(ranked)} answers.")
+        if len(ranked) > 1:
+            found.append(f"Its scores add up to {own.weight:.4g}, which is place {place} of {len(ranked)} answers.")
     return found
 
 
@@ -116,10 +176,15 @@ def _about_silence(candidates: Sequence[CandidateShown], verifications: Sequence
     abstained = sum(v.verdict == "abstained" for v in verifications)
     if abstained:
         found.append(f"{abstained} of {len(verifications)} verifications gave no score.")
-    for state, said in (("cancelled", "cancelled before they ended"), ("failed", "failed"), ("refused", "turned down")):
+    for state, one, some in (
+        ("cancelled", "was cancelled before it ended", "were cancelled before they ended"),
+        ("failed", "failed", "failed"),
+        ("refused", "was turned down, because the budget held no more",
+         "were turned down, because the budget held no more"),
+    ):  # fmt: skip
         count = sum(c.state == state for c in candidates)
         if count:
-            found.append(f"{count} request{_s(count)} {said if count > 1 else said.replace('they', 'it')}.")
+            found.append(f"{count} request{_s(count)} {one if count == 1 else some}.")
     return found
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from tts.answers.rules import REGEX
+from tts.api.judging.session import JudgingSession
 from tts.core.actions import SOLVER, Action, Cancel, Work, cell_of
 from tts.core.addresses import call_of
 from tts.core.allocation.shared_budget import stop_error
@@ -26,6 +27,7 @@ from tts.models.cost_model import CostModel, ModelCost
 from tts.plugins.names import allocator_of, built_in, strategy
 from tts.plugins.spec import parse_specs, split_spec
 from tts.plugins.verifiers import verifier
+from tts.pools.recorded import RecordedGroup
 from tts.runs.config import RunConfig
 from tts.runs.foreign_runs import cell_recorded
 from tts.runs.plan import own_limits
@@ -48,23 +50,39 @@ class Retold:
         asked: by id, all actions that the strategy asked for.
         result: of the trial, with its candidates, their parents, and scores.
         unlike: ids of actions that were others in the run, by their digests, so that their prompts are not known.
+        recorded: of a run of judges, the candidates that they were asked about.
     """
 
     asked: Mapping[str, Work]
     result: Result
     unlike: frozenset[str]
+    recorded: RecordedGroup | None = None
+
+    def shown_id(self, trial: str, id: str) -> str:
+        """The id by which a candidate is shown: a recorded one has its number in the pool."""
+        at = int(id) if self.recorded is not None and id.isdecimal() else -1
+        return id if self.recorded is None or at < 0 else f"{trial}/sample {self.recorded.samples[at]}"
 
 
-def retold(records: TrialRecords, spec: StrategySpec | None, problem: Problem, config: RunConfig) -> Retold | str:
-    """Tell a trial its past again; a sentence where that cannot be done. `spec`: the strategy, if it is known."""
+def retold(
+    records: TrialRecords,
+    spec: StrategySpec | None,
+    problem: Problem,
+    config: RunConfig,
+    recorded: RecordedGroup | None = None,
+) -> Retold | str:
+    """Tell a trial its past again; a sentence where that cannot be done. `spec`: the strategy, if it is known;
+    `recorded`: the candidates of a trial of judges."""
     if spec is None or records.opened is None:
         return "nothing says yet which strategy this trial is of: prompts and parents are not shown"
     if problem.answer_rule is not None and not problem.answer_rule.startswith(REGEX):
         return "answers are found by a function of the user's own, which is not imported: prompts are not shown"
-    if spec.name not in built_in("strategies") or names_code(spec.params.values()):
+    known = recorded is not None or spec.name in built_in("strategies")
+    if not known or names_code(spec.params.values()):
         return f"{spec.name} is not of this library alone, and nothing is imported: prompts and parents are not shown"
     try:
-        return _told(_trial(records, spec, problem, config), records)
+        named = _named(spec.name) if recorded is None else JudgingSession([recorded]).strategy
+        return replace(_told(_trial(records, named, spec, problem, config), records), recorded=recorded)
     except _Differs as error:
         return str(error)
     except (TTSError, ValueError, TypeError, KeyError) as error:
@@ -75,7 +93,7 @@ class _Differs(Exception):
     """The trial asks for other actions than the journal has."""
 
 
-def _trial(records: TrialRecords, spec: StrategySpec, problem: Problem, config: RunConfig) -> Trial:
+def _trial(records: TrialRecords, named: Strategy, spec: StrategySpec, problem: Problem, config: RunConfig) -> Trial:
     cell = cell_recorded(cell_of(records.id), spec)
     count = max(1, len(config.each_digest))
     shared = None if cell.allocator is None else allocator_of(cell.allocator)
@@ -86,7 +104,7 @@ def _trial(records: TrialRecords, spec: StrategySpec, problem: Problem, config: 
     return Trial(
         records.id,
         problem,
-        _named(spec.name),
+        named,
         spec,
         costs=CostModel(known, SOLVER),
         share=cell.share if shared is None else own_limits(cell.share.times(count), count),

@@ -18,7 +18,7 @@ def text_of(seen: Seen, id: str) -> Text | None:
     found = next((c for c in seen.told.result.candidates if c.id == id), None) if seen.told else None
     action = seen.records.actions.get(id)
     if action is None:
-        return None if found is None else Text(found.text)
+        return _recorded(seen, id) if found is None else Text(found.text)
     work = seen.told.asked.get(id) if seen.told else None
     request = getattr(work, "request", None)
     known = request is not None and seen.told is not None and id not in seen.told.unlike
@@ -35,6 +35,14 @@ def text_of(seen: Seen, id: str) -> Text | None:
         transcript=_transcript(work, prompt, reply),
         note=_note(work, action.end) if known or request is None else "the prompt is not known: it was another",
     )
+
+
+def _recorded(seen: Seen, id: str) -> Text | None:
+    """The text of a recorded candidate that judges were asked about."""
+    if seen.told is None or seen.told.recorded is None:
+        return None
+    shown = {seen.told.shown_id(seen.records.id, found.id): found for found in seen.told.recorded.candidates}
+    return None if id not in shown else Text(shown[id].text)
 
 
 def _said(end: Any) -> str:

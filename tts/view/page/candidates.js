@@ -99,7 +99,7 @@ export class Candidates {
         "span",
         { class: "said" },
         each.answer === null
-          ? el("span", { class: "unknown" }, "no answer")
+          ? el("span", { class: "unknown" }, without(each))
           : [verdict(each.correct), " ", model(each.answer, 60)],
         " ",
         el("bdi", { class: "muted preview" }, each.text_preview),
@@ -128,7 +128,13 @@ export class Candidates {
       each.because ? el("p", { class: "because" }, el("bdi", {}, each.because)) : null,
       each.error ? el("p", { class: "notice bad" }, el("strong", {}, "Error: "), el("bdi", {}, each.error)) : null,
       each.partial
-        ? el("p", { class: "notice" }, "The text is not whole: this is what had come when the request ended.")
+        ? el(
+            "p",
+            { class: "notice" },
+            isStep(each)
+              ? "It is a step of a longer text, which has no answer and no vote."
+              : "The text is not whole: this is what had come when the request ended.",
+          )
         : null,
       el(
         "dl",
@@ -173,6 +179,16 @@ export class Candidates {
       ["id", el("bdi", {}, each.id)],
     ];
   }
+}
+
+function isStep(each) {
+  return each.partial && (each.state === "finished" || each.state === "shared");
+}
+
+// What stands in the place of an answer.
+function without(each) {
+  if (isStep(each)) return "step";
+  return ["generate", "proposed", "recorded"].includes(each.kind) ? "no answer" : each.kind;
 }
 
 export function took(each) {

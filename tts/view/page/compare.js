@@ -110,7 +110,7 @@ function difference(found, a, b, name) {
         ? [
             el("strong", { class: "big" }, `${points(gap.mean)} points`),
             gap.low === null || gap.low === undefined ? "" : ` [${points(gap.low)}, ${points(gap.high)}]`,
-            " of accuracy, A less B, on the problems of both.",
+            " of accuracy, A minus B, on the problems of both.",
           ]
         : "No problem of both was graded.",
     ),
@@ -122,7 +122,7 @@ function difference(found, a, b, name) {
           typeof mcnemar.statistic === "number" ? `, χ² = ${mcnemar.statistic.toFixed(2)}. ` : ". ",
           mcnemar.p < 0.05
             ? "Such a difference would be rare if both were equally good."
-            : "Two cells that are equally good differ as much often enough.",
+            : "Two cells that are equally good often differ as much.",
         )
       : null,
     el(

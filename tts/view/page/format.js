@@ -59,6 +59,11 @@ export function named(cell) {
   return cell.strategy + (cell.params ? `:${cell.params}` : "");
 }
 
+// What a count of samples is called: a run's are its requests, those of verification among them.
+export function requestsOf(kind) {
+  return kind === "pool" ? "samples" : "requests";
+}
+
 // What tells a cell from the others, in one line.
 export function described(cell) {
   return [named(cell), cell.budget, cell.allocator].filter(Boolean).join(" · ");

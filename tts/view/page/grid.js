@@ -1,7 +1,7 @@
 // Problems × cells as a heat map. Only the rows in sight are drawn: thousands of problems scroll smoothly.
 
 import { address, el, hidden, say, visible } from "./dom.js";
-import { count, described, named, percent, plural, short } from "./format.js";
+import { count, described, named, percent, plural, requestsOf, short } from "./format.js";
 import { get } from "./data.js";
 import { sorted } from "./tables.js";
 
@@ -9,7 +9,7 @@ const ROW = 26; // pixels; style.css has the same
 const BEYOND = 8; // rows that are drawn above and below those in sight
 const SOLVED = 0.5; // a cell solves a problem if more than half of its trials do
 let standing = { row: 0, column: 0 }; // the place of the keys, which a live update keeps
-const MEASURES = { score: "accuracy", tokens: "tokens", samples: "samples" };
+const MEASURES = (kind) => ({ score: "accuracy", tokens: "tokens", samples: requestsOf(kind) });
 
 export async function gridPage({ overview, search, signal }) {
   const grid = await get("/api/grid", signal);
@@ -20,6 +20,7 @@ export async function gridPage({ overview, search, signal }) {
 class Grid {
   constructor(grid, overview, search) {
     this.grid = grid;
+    this.kind = overview.kind;
     this.cells = grid.cells.map((id) => overview.cells.find((cell) => cell.id === id) ?? { id, strategy: id });
     this.names = this.cells.map((cell) => visible(described(cell)));
     this.measures = grid.problems.map((problem, at) => measured(grid.score[at], at));
@@ -108,7 +109,7 @@ class Grid {
       select(
         "show",
         "show",
-        Object.entries(MEASURES).map(([name, label]) => [name === "score" ? "" : name, label]),
+        Object.entries(MEASURES(this.kind)).map(([name, label]) => [name === "score" ? "" : name, label]),
       ),
       this.count,
     );

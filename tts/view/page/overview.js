@@ -1,7 +1,7 @@
 // The first page: what was run, what it cost, and which cells give the most for it.
 
 import { address, el, hidden, link, svg } from "./dom.js";
-import { count, described, dollars, interval, named, number, percent, seconds } from "./format.js";
+import { count, described, dollars, interval, named, number, percent, requestsOf, seconds } from "./format.js";
 import { frontier, numbered, sign } from "./frontier.js";
 import { table } from "./tables.js";
 
@@ -23,7 +23,7 @@ export function overviewPage({ overview }) {
         )
       : [
           el("section", {}, el("h2", {}, "Accuracy and its cost"), frontier(cells, light)),
-          el("section", {}, el("div", { class: "heading" }, el("h2", {}, "Cells"), comparing()), cellTable(cells)),
+          el("section", {}, el("div", { class: "heading" }, el("h2", {}, "Cells"), comparing()), cellTable(cells, overview.kind)),
         ],
   ];
   return { title: "Overview", children };
@@ -40,7 +40,7 @@ function totals(overview) {
         ? `${count(overview.trials)} of ${count(overview.planned)}`
         : count(overview.trials),
     ],
-    ["samples", count(samples)],
+    [requestsOf(overview.kind), count(samples)],
     ...Object.entries(spent ?? {})
       .filter(([name, value]) => name !== "samples" && value !== null && value !== undefined)
       .map(([name, value]) => [
@@ -67,7 +67,7 @@ export function notes(list) {
     : null;
 }
 
-function cellTable(cells) {
+function cellTable(cells, kind) {
   const strategies = numbered(cells);
   const any = (name) => cells.some((cell) => cell[name] !== null && cell[name] !== undefined);
   const some = (name) => cells.some((cell) => cell[name]);
@@ -105,7 +105,7 @@ function cellTable(cells) {
     plain("verifier_tokens", "verifier", "tokens of verification, a problem"),
     plain("cancelled_tokens", "cancelled", "tokens of samples that were cancelled, a problem"),
     plain("sequential_tokens", "sequential", "tokens that came one after the other, a problem"),
-    plain("samples", "samples", "a problem"),
+    plain("samples", requestsOf(kind), "a problem, those of verification among them"),
     any("usd") && plain("usd", "paid", "USD a problem", dollars),
     plain("latency_s", "latency", "of a problem", seconds),
     some("errors") && plain("errors", "errors", "trials that ended with an error", count),

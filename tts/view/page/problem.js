@@ -1,7 +1,7 @@
 // One problem: its text, its answers, and the trials of all cells on it.
 
 import { address, el, foldable, link, model, verdict } from "./dom.js";
-import { count, described, seconds } from "./format.js";
+import { count, described, requestsOf, seconds } from "./format.js";
 import { get, getKept, keptValue, query } from "./data.js";
 import { numbered, sign } from "./frontier.js";
 import { turns } from "./texts.js";
@@ -146,7 +146,7 @@ function byCell(cells, overview, wanted, problem) {
             trial.answer === null ? null : [verdict(trial.correct), " "],
             opens(
               trial,
-              overview.kind === "pool" ? "samples" : trial.state === "open" ? "open" : "no answer",
+              NONE[overview.kind] ?? (trial.state === "open" ? "open" : "no answer"),
               id === wanted && at === 0,
             ),
           ),
@@ -171,7 +171,7 @@ function byCell(cells, overview, wanted, problem) {
         el(
           "tr",
           {},
-          ["cell", "answer", "seed", "tokens", "samples", "latency", "remarks"].map((name, at) =>
+          ["cell", "answer", "seed", "tokens", requestsOf(overview.kind), "latency", "remarks"].map((name, at) =>
             el("th", { scope: "col", class: at < 2 || at === 6 ? "left" : null }, name),
           ),
         ),
@@ -180,6 +180,8 @@ function byCell(cells, overview, wanted, problem) {
     ),
   );
 }
+
+const NONE = { pool: "samples", judge: "judgements" }; // what a trial has where it selects no answer
 
 function opens(trial, none, first) {
   const to = link(address("trial", trial.id), model(trial.answer, 60, none));

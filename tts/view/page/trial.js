@@ -1,7 +1,7 @@
 // One trial: what was asked, what came of it, which answer was taken, and why.
 
 import { address, el, foldable, keyed, link, model, verdict } from "./dom.js";
-import { count, described, dollars, named, number, seconds } from "./format.js";
+import { count, described, dollars, named, number, requestsOf, seconds } from "./format.js";
 import { get, query } from "./data.js";
 import { Candidates } from "./candidates.js";
 import { bars, reference } from "./problem.js";
@@ -26,7 +26,7 @@ export async function trialPage({ overview, args: [id], search, signal }) {
   draw();
   const parts = [
     partOf(
-      overview.kind === "pool" ? "Answers" : "Why this answer",
+      { pool: "Answers", judge: "Scores" }[overview.kind] ?? "Why this answer",
       null,
       el(
         "div",
@@ -68,7 +68,7 @@ export async function trialPage({ overview, args: [id], search, signal }) {
       () => [turns(trial.problem.prompt)].flat().concat(reference(trial.problem)),
       { class: "card" },
     ),
-    facts(trial),
+    facts(trial, overview.kind),
     jumps(parts),
     parts.map((part) => part.section),
   ];
@@ -77,6 +77,7 @@ export async function trialPage({ overview, args: [id], search, signal }) {
 
 function headingOf(trial, kind) {
   if (kind === "pool") return "Recorded samples";
+  if (kind === "judge" && trial.answer === null) return "Recorded samples, judged";
   if (trial.answer === null) return trial.state === "open" ? "No answer yet" : "No answer";
   return [verdict(trial.correct), " Answer ", model(trial.answer, 200)];
 }
@@ -129,12 +130,12 @@ function remarks(trial) {
   ];
 }
 
-function facts(trial) {
+function facts(trial, kind) {
   const total = trial.total ?? {};
   const took = trial.decided_s === null || trial.opened_s === null ? null : trial.decided_s - trial.opened_s;
   const list = [
     ["strategy", el("bdi", {}, trial.strategy)],
-    ["samples", count(total.samples)],
+    [requestsOf(kind), count(total.samples)],
     ["tokens", count(total.tokens)],
     ["prompt tokens", count(total.prompt_tokens)],
     ["USD", dollars(total.usd)],

@@ -7,7 +7,13 @@ import { STATES, completion, textOf } from "./texts.js";
 const MOST_JUDGED = 200; // lines at first
 
 export function verifications(trial, name, look) {
-  return judged(trial.verifications, name, "all", look);
+  const head = ["judge", "candidates", "reply", "score", "tokens", "time"].map((title, at) =>
+    el("span", { class: at > 2 ? "number" : null }, title),
+  );
+  return [
+    el("div", { class: "judged-head", "aria-hidden": "true" }, head),
+    judged(trial.verifications, name, "all", look),
+  ];
 }
 
 // `place`: what tells this list from others of the page that have the same verifications.
@@ -34,7 +40,7 @@ function row(each, name, place, look) {
       : each.ended_s - each.started_s;
   const summary = [
     el("bdi", { class: "judge" }, each.judge),
-    el("span", { class: "of" }, place === "all" ? ["of ", names(each.of ?? [], name)] : null),
+    el("span", { class: "of" }, place === "all" ? names(each.of ?? [], name) : null),
     el(
       "span",
       { class: "verdict-text" },

@@ -19,6 +19,8 @@ from tts.types import Value
 
 # Only who starts the server may name files and modules: a name from a request would have it import them.
 _OUTSIDE = re.compile(r"[:/\\]|\.py\b|\bfile\s*=")
+MOST_SAMPLES = 10_000  # that a request may ask for at once: a million would hold up all others for a minute
+_LARGE = re.compile(r"[0-9][0-9_]{4}")
 
 
 class Chosen(Value, frozen=True):
@@ -107,7 +109,8 @@ def _merged(base: Limits, over: Limits) -> Limits:
 
 
 def _check_inside(strategy: str) -> None:
-    """Refuse a strategy of a request that is none of the library's or of the installed plugins'."""
+    """Refuse a strategy of a request that is none of the library's or of the installed plugins', or asks for too many
+    samples at once."""
     name, _, params = strategy.partition(":")
     if name.strip() not in built_in("strategies") and name.strip() not in names("strategies"):
         raise unknown_name("strategy", name, names("strategies"))
@@ -118,6 +121,11 @@ def _check_inside(strategy: str) -> None:
             f"(--aliases) may",
             param="tts.strategy",
         )
+    if _LARGE.search(params):
+        n = as_spec(strategy, None)[0].params.get("n")
+        if type(n) is int and n > MOST_SAMPLES:
+            message = f"n of a request's strategy may be {MOST_SAMPLES:,}, but is {n:,}: ask in several requests"
+            raise Refusal(400, message, param="tts.strategy")
 
 
 def _check_known(allocator: str) -> None:

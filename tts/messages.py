@@ -118,12 +118,16 @@ def answer_of_calls(calls: Sequence[ToolCall], tools: Sequence[Tool]) -> str | N
     """The answer that calls of a problem's tools are: `name({"a":1,"b":2})`, a line each. Equal calls are spelt alike,
     whatever the order of the calls, of the arguments and the white space in them, so that they vote together.
 
-    None, an abstention, where a call cannot be carried out: of another tool's name, or with malformed arguments.
+    None, an abstention, where a call cannot be carried out: of another tool's name, or with arguments that are
+    malformed, or nested too deep to be compared.
     """
     known = {tool.name for tool in tools}
     if not calls or any(call.name not in known or call.malformed for call in calls):
         return None
-    return "\n".join(sorted(f"{call.name}({_spelt(call.parsed)})" for call in calls))
+    try:
+        return "\n".join(sorted(f"{call.name}({_spelt(call.parsed)})" for call in calls))
+    except RecursionError:
+        return None
 
 
 def _spelt(arguments: object) -> str:

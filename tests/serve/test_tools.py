@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from serving import ASK, events_of, served
 
@@ -65,6 +66,9 @@ def test_equal_calls_are_one_answer_and_one_that_cannot_be_carried_out_is_none()
     for wrong in (ToolCall("", "wether"), ToolCall("", "weather", '{"city":'), ToolCall("", "weather", "[1]")):
         assert answer_of_calls([paris, wrong], tools) is None
     assert answer_of_calls([], tools) is None
+    for depth in (300, 600, 900):  # whatever a model nests, it ends no run
+        deep = msgspec.structs.replace(paris, arguments='{"city": ' + "[" * depth + "]" * depth + "}")
+        answer_of_calls([deep], tools)
 
 
 def test_a_chat_that_ends_with_the_results_of_tools_reaches_the_model_as_it_is() -> None:

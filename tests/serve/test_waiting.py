@@ -4,11 +4,13 @@ import asyncio
 import hashlib
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serving import Model, Served, served
 
 import tts
+from tts.core.budget import Limits
 from tts.serve import waiting
 from tts.serve.keys import Key
 from tts.serve.metrics import SECONDS, USES
@@ -64,6 +66,18 @@ def test_a_key_with_too_many_waiting_is_told_to_come_again_and_keeps_out_nobody_
             assert (await until(server, 0))["overloaded"] is False
 
     asyncio.run(within())
+
+
+def test_a_request_that_its_key_may_not_begin_gives_its_place_back() -> None:
+    async def within() -> None:
+        alice = msgspec.structs.replace(key("alice"), limits=Limits(tokens=100))
+        async with served(keys=[alice], budget="tokens=50", most_waiting=1) as server:
+            for _ in range(2):
+                refused = await server.ask(key="alice", tts={"budget": "tokens=200"})
+                assert refused.json()["error"]["code"] == "budget_beyond_key"
+            assert (await until(server, 0))["overloaded"] is False
+
+    asyncio.run(asyncio.wait_for(within(), 60))
 
 
 def test_a_server_that_drains_says_so_and_when_to_come_again() -> None:

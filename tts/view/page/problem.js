@@ -91,7 +91,7 @@ export function bars(votes, pressed = null, chosen = undefined) {
           "small",
           {},
           `${Math.round((100 * vote.count) / total)} %`,
-          vote.weight !== null && vote.weight !== undefined ? ` · weight ${Number(vote.weight.toPrecision(3))}` : "",
+          vote.weight !== null && vote.weight !== undefined ? ` · scores add up to ${Number(vote.weight.toPrecision(3))}` : "",
         ),
       ),
     ];

@@ -36,7 +36,7 @@ export async function trialPage({ overview, args: [id], search, signal }) {
           ? el(
               "div",
               {},
-              el("h3", {}, "Votes"),
+              el("h3", {}, "Answers"),
               el("p", { class: "muted" }, "Press an answer to see its candidates only."),
               votes,
             )

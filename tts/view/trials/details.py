@@ -77,6 +77,7 @@ def shown_trial(seen: Seen) -> TrialShown:
     judging = decided is not None and decided.strategy.name == STRATEGY
     answer = decided.answer if decided and not judging else None
     bill = bill_of(decided.bill if decided else spent_so_far(seen))
+    paid = decided.paid if decided else spent_so_far(seen, paid=True).total
     error = decided.error if decided else None
     return TrialShown(
         id=records.id,
@@ -99,7 +100,7 @@ def shown_trial(seen: Seen) -> TrialShown:
         verifications=verifications,
         bill=bill,
         total=total_of(bill, decided.bill.usage.prompt_tokens if decided else None),
-        paid=_line("paid", decided.paid) if decided else None,
+        paid=_line("paid", paid),
         notes=seen.notes,
     )
 
@@ -374,13 +375,13 @@ def bill_of(bill: Bill) -> list[BillLine]:
     return [_line(what, cost) for what, cost in lines.items() if cost.samples or cost.tokens or cost.steps]
 
 
-def spent_so_far(seen: Seen) -> Bill:
-    """The bill of a trial that is not decided, in requests and tokens."""
+def spent_so_far(seen: Seen, paid: bool = False) -> Bill:
+    """The bill of a trial that is not decided, in requests and tokens. `paid`: without what other trials paid for."""
     costs: dict[str, list[Cost]] = {"answers": [], "verifier": [], "cancelled": [], "failed": []}
     for action in seen.records.actions.values():
         end = action.end
         work = seen.told.asked.get(action.id) if seen.told else None
-        if end is None or isinstance(end, Refused) or action.granted is None:
+        if end is None or isinstance(end, Refused) or (action.granted is None and (paid or action.of is None)):
             continue
         heading = "verifier" if kind_of(work, end) in ("score", "ask", "measure") else "answers"
         heading = "failed" if isinstance(end, Failed) else "cancelled" if isinstance(end, Cancelled) else heading

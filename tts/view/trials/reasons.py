@@ -17,7 +17,7 @@ from tts.view.trials.records import TrialRecords
 _UNENDED = {
     "cancelled": "it was cancelled before it ended",
     "failed": "the request failed",
-    "refused": "the budget held no more",
+    "refused": "it was turned down: no more was granted",
     "lost": "the run stopped while it was in flight",
     "in flight": "it has not ended",
 }
@@ -126,12 +126,12 @@ def _about_votes(selected: CandidateShown, votes: Sequence[Vote]) -> list[str]:
     if own is None:
         return ["The selected candidate has no answer that could be read."]
     others = [vote for vote in votes if vote is not own]
-    found = [f"The selected answer, {_quoted(own.answer)}, has {own.count} of {total} vote{_s(total)}"]
+    found = [f"The selected answer, {_quoted(own.answer)}, is that of {own.count} of {total} candidate{_s(total)}"]
     if others:
         most = max(others, key=lambda vote: vote.count)
-        found[0] += f"; the next, {_quoted(most.answer)}, has {most.count}"
+        found[0] += f"; the next, {_quoted(most.answer)}, is that of {most.count}"
         if most.count > own.count:
-            found.append("The votes alone would have chosen another answer.")
+            found.append("A vote of all candidates would have chosen another answer.")
         elif tied := [vote for vote in others if vote.count == own.count]:
             names = ", ".join(_quoted(vote.answer) for vote in tied[:3])
             first = votes.index(own) < min(map(votes.index, tied))
@@ -156,13 +156,15 @@ def _about_scores(selected: CandidateShown, candidates: Sequence[CandidateShown]
         return [f"It alone has a score, {selected.score:.4g}."]
     best, equal = max(others), sum(score == selected.score for score in others)
     if selected.score > best:
-        said = f"Its score, {selected.score:.4g}, is the highest of {len(scored)}; the next is {best:.4g}"
+        own, next_one = _apart(selected.score, best)
+        said = f"Its score, {own}, is the highest of {len(scored)}; the next is {next_one}"
     elif selected.score == best:
         said = f"Its score, {selected.score:.4g}, is the highest of {len(scored)}, and that of {equal} other" + (
             "s" if equal > 1 else ""
         )
     else:
-        said = f"Its score is {selected.score:.4g}; the highest of {len(scored)} is {best:.4g}"
+        own, highest = _apart(selected.score, best)
+        said = f"Its score is {own}; the highest of {len(scored)} is {highest}"
     return [said + "."]
 
 
@@ -179,8 +181,7 @@ def _about_silence(candidates: Sequence[CandidateShown], verifications: Sequence
     for state, one, some in (
         ("cancelled", "was cancelled before it ended", "were cancelled before they ended"),
         ("failed", "failed", "failed"),
-        ("refused", "was turned down, because the budget held no more",
-         "were turned down, because the budget held no more"),
+        ("refused", "was turned down", "were turned down"),
     ):  # fmt: skip
         count = sum(c.state == state for c in candidates)
         if count:
@@ -223,14 +224,21 @@ def because(
         return "" if chosen is None else "it has the selected answer"
     counts = {vote.answer: vote.count for vote in votes}
     own, other = counts.get(candidate.answer, 0), counts.get(chosen.answer or "", 0)
-    said = f"its answer has {own} vote{_s(own)}, the selected one {other}"
+    said = f"{own} candidate{' has' if own == 1 else 's have'} its answer, {other} the selected one"
     if candidate.score is not None and chosen.score is not None:
-        said += f"; its score is {candidate.score:.4g}, that of the selected candidate {chosen.score:.4g}"
+        own_score, selected_score = _apart(candidate.score, chosen.score)
+        said += f"; its score is {own_score}, that of the selected candidate {selected_score}"
     return said
 
 
 def _quoted(answer: str) -> str:
     return f"\N{LEFT DOUBLE QUOTATION MARK}{answer[:60]}{'...' * (len(answer) > 60)}\N{RIGHT DOUBLE QUOTATION MARK}"
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two scores that differ, with as many digits as it takes to see it."""
+    pairs = ((f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(4, 18))
+    return next(pair for pair in pairs if pair[0] != pair[1] or one == other)
 
 
 def _s(count: int) -> str:

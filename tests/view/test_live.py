@@ -12,11 +12,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
 from viewed import Browsing, made
 
 import tts
-from tts.core.journal.records import Granted, Opened
+from tts.core.journal.records import Bounded, Granted, Opened
 from tts.runs.folder import JOURNAL, Journal
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
@@ -128,6 +129,13 @@ def test_a_sweep_that_is_killed_shows_what_had_come_and_what_was_in_flight(tmp_p
         assert trial.state == ("open" if open_now else "decided")
         assert [each.state for each in trial.candidates] == ["in flight" if open_now else "finished"] * 2
         assert view.text(trial.candidates[0].id).prompt
+    spent = tts.load(tmp_path / "run").spent
+    assert (overview.spent.samples, overview.spent.tokens) == (spent.samples, spent.tokens)
+    bounds = {each.id: 0 for trial in view.open_trials for each in view.trial(trial).candidates}
+    with (tmp_path / "run" / JOURNAL).open("ab") as journal:
+        journal.write(msgspec.json.encode(Bounded(bounds)) + b"\n")
+    view.refresh()
+    assert view.overview().samples == spent.samples - len(bounds)  # no server works for them
 
 
 def opened_once_decided(folder: Path, trials: int) -> RunView:

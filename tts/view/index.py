@@ -35,7 +35,8 @@ class JournalIndex:
     Attributes:
         cells: ids of all cells, in the order of their first trials.
         opened, decided: trial id -> the latest line that says so, in order; a trial that is done again is not decided.
-        headers, decisions, losses: lines with configurations, ends of trials, and costs of what was lost.
+        headers, decisions, losses, bounds: lines with configurations, ends of trials, costs of what was lost, and
+            bounds of what is in flight.
         unreadable: the first line that is none of a journal's; None if all are.
         generation: grows when the journal was replaced.
     """
@@ -53,6 +54,7 @@ class JournalIndex:
         self.headers: list[int] = []
         self.decisions: list[int] = []
         self.losses: list[int] = []
+        self.bounds: array[int] = array("I")
         self.unreadable: int | None = None
         self._starts: array[int] = array("Q")
         self._end = 0
@@ -122,7 +124,9 @@ class JournalIndex:
         if found is None:
             if data.startswith(b'{"type":"header"', start):
                 self.headers.append(number)
-            elif not data.startswith((b'{"type":"bounded"', b'{"type":"repriced"'), start) and self.unreadable is None:
+            elif data.startswith(b'{"type":"bounded"', start):
+                self.bounds.append(number)
+            elif not data.startswith(b'{"type":"repriced"', start) and self.unreadable is None:
                 self.unreadable = number
             return
         kind, name = found.groups()

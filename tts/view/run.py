@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from tts.core.actions import cell_of, problem_of_trial, trial_of
-from tts.core.journal.records import Decided, Lost
+from tts.core.journal.records import Bounded, Decided, Lost
 from tts.errors import JournalCorrupt, RunError, TTSError, UnknownName
 from tts.plugins.names import built_in
 from tts.plugins.spec import parse_specs, split_spec
@@ -306,16 +306,29 @@ class RunView:
     def _unfinished(self) -> Cost:
         """The cost of trials that are not decided: what has ended at its cost, and of a run that was stopped, what was
         in flight, at its upper bound."""
-        found = Cost()
+        found, in_flight = Cost(), dict[str, tuple[int, int]]()  # action -> the line of its grant, its reservation
         for trial in self.open_trials:
             for action in read_trial(self.index, trial).actions.values():
                 if action.granted is None or action.of is not None or action.lost:
                     continue
-                if self.live and action.end is None:
-                    continue
-                tokens = action.granted.cost.tokens if action.end is None else action.end.usage.completion_tokens
-                found += Cost(1, tokens, None, None)
-        return found
+                if action.end is None:
+                    in_flight[action.id] = action.line, action.granted.cost.tokens
+                else:
+                    found += Cost(1, action.end.usage.completion_tokens, None, None)
+        most = {} if self.live else self._at_most(in_flight)
+        return Cost.sum([found, *(Cost(1, tokens, None, None) for tokens in most.values() if tokens)])
+
+    def _at_most(self, in_flight: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+        """Tokens that actions in flight may have cost at the most: by their reservations, or what the journal says
+        after their grants."""
+        most = {id: tokens for id, (_, tokens) in in_flight.items()}
+        first = min((line for line, _ in in_flight.values()), default=0)
+        for number, record in self.index.lines([line for line in self.index.bounds if line > first]):
+            for id, bound in record.most.items() if in_flight and isinstance(record, Bounded) else ():
+                if id in in_flight and number > in_flight[id][0]:
+                    reserved = in_flight[id][1]
+                    most[id] = reserved if bound is None else min(reserved, bound)
+        return most
 
 
 class _Paid(msgspec.Struct):

@@ -380,6 +380,6 @@ function key(show) {
     high,
     " · ",
     el("span", { class: "none" }, "–"),
-    " not graded · … not decided · ! error",
+    " not graded or not begun · … not decided · ! error",
   );
 }

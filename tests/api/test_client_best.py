@@ -110,6 +110,9 @@ def test_the_choice_of_a_race_is_heard_before_the_losers_have_ended() -> None:
 
 def test_an_observer_that_fails_costs_neither_its_call_nor_the_others_their_answers() -> None:
     class Failing(Heard):
+        def opened(self) -> None:
+            raise ValueError("mine")
+
         def heard(self, event: Event) -> None:
             raise ValueError("mine")
 

@@ -46,7 +46,7 @@ class Observers:
         """Tell an observer that its call opens, and of what comes."""
         if observer is not None:
             self._by_trial[trial] = observer
-            observer.opened()
+            _tell(type(observer).opened, observer)
 
     def heard(self, events: Sequence[Event]) -> None:
         """Hand events on."""

@@ -217,6 +217,7 @@ def test_limits_are_read_as_written(text: str, limits: Limits) -> None:
         ("$0.5", "write usd=0.5"),
         ("tokens=many", "must be a number such as .*, but got 'many'"),
         ("tokens=-5", "must be a number such as"),
+        ("tokens=40q", "must be a number such as .*, but got '40q'"),
         ("tokens=1e999", "must be a number such as"),
         ("tokens=0", "budget tokens must be above 0 and finite, but got 0"),
         ("tokens=0.5", "budget tokens must be a whole number, but got '0.5'"),

@@ -48,7 +48,7 @@ from tts.types import Cost, Value, shown_fields
 
 PICODOLLARS = 10**12
 _SUFFIX = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9, "t": 10**12, "p": 10**15, "e": 10**18}
-_AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([a-z]?)\s*$", re.IGNORECASE)
+_AMOUNT = re.compile(r"^\s*(\d+(?:\.\d+)?(?:e\d{1,2})?)\s*([kmgbtpe]?)\s*$", re.IGNORECASE)
 
 
 class Limits(Value, frozen=True):

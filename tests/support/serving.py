@@ -21,6 +21,7 @@ from tts.serve.accounts import Accounts
 from tts.serve.app import PATIENCE, Patience, Service
 from tts.serve.catalogue import Catalogue
 from tts.serve.keys import ANYBODY, Key
+from tts.serve.origins import Origins
 from tts.serve.protocol.fields import Wanted
 from tts.serve.waiting import MOST_WAITING
 
@@ -112,6 +113,7 @@ async def served(
     most_waiting: int = MOST_WAITING,
     patience: Patience = PATIENCE,
     log_prompts: bool = False,
+    origins: Iterable[str] = (),
     **options: Any,
 ) -> AsyncIterator[Served]:
     """Serve a function as the model, or the server of `options`."""
@@ -120,8 +122,9 @@ async def served(
     given = options if "base_url" in options else {"model": model or Model(), **options}
     async with tts.Client(sampling=sampling, **given) as client:
         catalogue = Catalogue(client.model, Wanted(strategy, budget), aliases)
+        pages = Origins([*origins], refuses_others=found == [ANYBODY])
         service = Service(
-            client, catalogue, found, accounts, sampling, forward_unknown, most_waiting, patience, log_prompts
+            client, catalogue, found, accounts, sampling, forward_unknown, most_waiting, patience, log_prompts, pages
         )
         opened = Served(service, client, accounts)
         async with opened.http:

@@ -71,6 +71,14 @@ def serve(
     ] = 30.0,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate, for HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Key of the certificate.")] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-origin",
+            help="Origin of web pages that may ask, such as https://chat.example.org; *: any. Repeatable. Pages of "
+            "this machine may always.",
+        ),
+    ] = None,
     **options: Any,
 ) -> None:
     """Serve OpenAI's API: each request is answered by a strategy."""
@@ -87,7 +95,7 @@ def serve(
     settings = Settings(
         host, port, strategy, budget, run_budget, deadline_s, allocator, allocator_pool, aliases, keys, state,
         journal, journal_mb, journal_hours, max_queued, log_prompts, forward_unknown, body_mb, client_timeout_s,
-        drain_s, tls_cert, tls_key,
+        drain_s, tls_cert, tls_key, allow_origin or (),
     )  # fmt: skip
     log_to_standard_error()
     run_on_loop(live(settings, arguments_of(options)))

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tts.api.client import Client
+from tts.checks import shown
 from tts.core.budget import Limits
 from tts.errors import TTSError
 from tts.models.wire.request import encoded
@@ -23,6 +24,7 @@ from tts.serve.choices import check_choices
 from tts.serve.keys import Key, key_of
 from tts.serve.logs import GONE, Noted, RequestIds
 from tts.serve.metrics import Counts, load_lines
+from tts.serve.origins import OF_THIS_MACHINE, Origins, Pages
 from tts.serve.protocol.completions import TextAnswers, text_of_body
 from tts.serve.protocol.fields import Asked, Wanted, chat_of, of_headers, sampling_of
 from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
@@ -57,6 +59,7 @@ class Service:
         client: open. catalogue: the names that can be asked. sampling: where a request says nothing.
         keys: those who may ask. accounts: theirs. forward_unknown: as `asked_of`. most_waiting: searches of a key that
             may wait for their first sample. patience: with clients. log_prompts: whether the log has them.
+        origins: pages of browsers that may ask.
 
     Attributes:
         draining: whether no request begins any more.
@@ -73,6 +76,7 @@ class Service:
         most_waiting: int = MOST_WAITING,
         patience: Patience = PATIENCE,
         log_prompts: bool = False,
+        origins: Origins = OF_THIS_MACHINE,
     ) -> None:
         self.client = client
         self.catalogue = catalogue
@@ -83,6 +87,7 @@ class Service:
         self._forward_unknown = forward_unknown
         self._limits = patience
         self._log_prompts = log_prompts
+        self._origins = origins
         self._since_s = int(time.time())
         self._counts = Counts()
         self._waiting = Waiting(most_waiting, self._counts)
@@ -103,7 +108,9 @@ class Service:
             404: _no_page, 405: _no_method, Refusal: _refused, TTSError: _failed, Exception: _crashed,
             ClientDisconnect: _gone,
         }  # fmt: skip
-        return RequestIds(Starlette(routes=routes, exception_handlers=handlers), self._counts)
+        app = Starlette(routes=routes, exception_handlers=handlers)
+        app.router.redirect_slashes = False  # `RequestIds` takes them off: a redirect loses the body of some clients
+        return RequestIds(Pages(app, self._origins), self._counts)
 
     async def health(self, request: Request) -> Response:
         return as_json({"status": "ok"})
@@ -191,7 +198,10 @@ class Service:
         """The request's body. Raises: Refusal for one that is too large, before it is read whole, and for one that
         does not come."""
         most, said, found = self._limits.body_bytes, request.headers.get("content-length", ""), bytearray()
-        pieces = request.stream()
+        pieces, coding = request.stream(), request.headers.get("content-encoding", "identity")
+        if coding.lower() != "identity":
+            message = f"the body must be sent as it is, but its Content-Encoding is {shown(coding)}"
+            raise Refusal(415, message, code="unsupported_encoding", param="Content-Encoding")
         while not (said.isdecimal() and len(said) < 20 and int(said) > most):
             try:
                 async with asyncio.timeout(self._limits.stall_s):
@@ -252,12 +262,13 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 async def _no_page(request: Request, error: Exception) -> Response:
     known = "POST /v1/chat/completions, /v1/completions and /v1/responses, GET /v1/models, /health, /ready and /metrics"
-    return _response(
-        request, Refusal(404, f"there is no {request.url.path}: this server has {known}", code="unknown_url")
-    )
+    message = f"there is no {request.url.path}: this server has {known}; the base URL of a client ends in /v1"
+    return _response(request, Refusal(404, message, code="unknown_url"))
 
 
 async def _no_method(request: Request, error: Exception) -> Response:
-    return _response(
-        request, Refusal(405, f"{request.url.path} is not for {request.method}", code="method_not_allowed")
-    )
+    allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+    message = f"{request.url.path} is not for {request.method}, but for {allowed}"
+    reply = _response(request, Refusal(405, message, code="method_not_allowed"))
+    reply.headers["allow"] = allowed
+    return reply

@@ -60,6 +60,8 @@ class RequestIds:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if len(path := scope["path"].rstrip("/")) > 1:
+            scope["path"] = path
         given = Headers(scope=scope).get("x-request-id", "")
         noted = Noted(secrets.token_hex(12))
         shown = given if _ID.fullmatch(given) else noted.id
@@ -86,5 +88,7 @@ class RequestIds:
                 self._counts.ended(status, seconds)
             if (refusal := noted.refused) is not None:
                 self._counts.refused(refusal.reason)
-                noted.say(refused=refusal.reason)
+                noted.say(refused=refusal.reason, param=refusal.param)
+                if refusal.status >= 500:  # what a request is refused for may repeat its texts
+                    noted.say(why=refusal.message)
             LOG.log(level, "%s", noted.line(scope["path"], status, seconds))

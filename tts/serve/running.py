@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,11 @@ from tts.serve.setup import Settings, Setup
 def log_to_standard_error() -> None:
     """Write the log, a line of JSON a request, to standard error."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter('{"at": "%(asctime)s", "level": "%(levelname)s", "event": %(message)s}'))
+    form = logging.Formatter(
+        '{"at": "%(asctime)s.%(msecs)03dZ", "level": "%(levelname)s", "event": %(message)s}', "%Y-%m-%dT%H:%M:%S"
+    )
+    form.converter = time.gmtime
+    handler.setFormatter(form)
     LOG.addHandler(handler)
     LOG.setLevel(logging.INFO)
     LOG.propagate = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from tts.runs.served import FOLDER_HOURS, FOLDER_MB
 from tts.serve.accounts import Bookkeeping, check_bounded
 from tts.serve.app import Patience, Service
 from tts.serve.catalogue import Catalogue, read_aliases
-from tts.serve.keys import Key, read_keys
+from tts.serve.keys import ANYBODY, Key, read_keys
+from tts.serve.origins import Origins
 from tts.serve.protocol.fields import Wanted
 from tts.serve.waiting import MOST_WAITING
 from tts.types import Sampling, Value
@@ -47,6 +48,7 @@ class Settings(Value, frozen=True):
     drain_s: float = 30.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    allow_origin: Sequence[str] = ()
 
 
 class Setup(Value, frozen=True):
@@ -61,6 +63,7 @@ class Setup(Value, frozen=True):
     keys: list[Key]
     aliases: Mapping[str, Wanted]
     sampling: Sampling
+    origins: Origins
 
     @classmethod
     def read(cls, settings: Settings, options: Mapping[str, Any]) -> Setup:
@@ -81,7 +84,8 @@ class Setup(Value, frozen=True):
             check_open(spec, resolve)
         check_bounded(keys, as_limits(settings.budget))
         sampling = as_sampling(options.get("sampling"), {})
-        return cls(settings, {**options, "sampling": sampling}, keys, aliases, sampling)
+        origins = Origins(settings.allow_origin, refuses_others=keys == [ANYBODY])
+        return cls(settings, {**options, "sampling": sampling}, keys, aliases, sampling, origins)
 
     def client(self, replica: str = "") -> Client:
         """The client, to be entered; of several replicas, each has a folder of its own in the journal.
@@ -114,4 +118,5 @@ class Setup(Value, frozen=True):
             settings.max_queued,
             patience,
             settings.log_prompts,
+            self.origins,
         )

@@ -156,6 +156,8 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"tts": {"plan": 1}}, 400, "tts has an unknown field 'plan'"),
     ({"tts": {"budget": "tokns=1"}}, 400, "Did you mean 'tokens'?"),
     ({"tts": {"budget": "tokens=1"}}, 400, "cannot hold one sample"),
+    ({"tts": {"budget": "tokens=40q"}}, 400, "must be a number such as"),
+    ({"tts": {"strategy": "best_of_n:n=2,verifier=reward_model"}}, 400, "said where the server is started"),
     ({"tts": {"deadline_s": 0}}, 400, "tts.deadline_s must be a number of seconds above 0"),
     ({"n": 0}, 400, "n must be from 1 to 128, but got 0"),
     ({"messages": []}, 400, "messages must be a list"),
@@ -175,6 +177,12 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"tts": {"budget": {"tokens": "9" * 2000}}}, 400, "tts.budget may have 1,024 characters"),
     ({"tts": {"allocator": "price:price=1" + "0" * 2000}}, 400, "tts.allocator may have 1,024 characters"),
     ({"seed": "a"}, 400, "seed must be a whole number"),
+    ({"seed": 2**63}, 400, "seed must be a whole number of 64 bits"),
+    ({"logprobs": True, "top_logprobs": 2}, 400, "logprobs must be false"),
+    ({"top_logprobs": 2}, 400, "top_logprobs must be 0"),
+    ({"service_tier": "flex"}, 400, "service_tier must be auto or default"),
+    ({"messages": [*ASK, {"role": "tool", "tool_call_id": "c1", "content": "3"}]}, 400, "no turn of the assistant's"),
+    ({"response_format": {"type": "json_schema"}}, 400, "response_format must be"),
     ({"stream": 1}, 400, "stream must be true or false"),
     ({"response_format": {"type": "xml"}}, 400, "response_format.type"),
 ]
@@ -190,8 +198,13 @@ def test_a_request_that_is_wrong_is_told_what_is_wrong_and_costs_nothing() -> No
         assert (malformed.status_code, error_of(malformed)["code"]) == (400, "invalid_json")
         large = await server.http.post(CHAT, content=b" " * (8 * 2**20 + 1))
         assert (large.status_code, error_of(large)["code"]) == (413, "body_too_large")
-        assert error_of(await server.http.get("/v1/nothing"))["code"] == "unknown_url"
-        assert (await server.http.get(CHAT)).status_code == 405
+        packed = await server.http.post(CHAT, content=b"\x1f\x8b", headers={"content-encoding": "gzip"})
+        assert (packed.status_code, error_of(packed)["code"]) == (415, "unsupported_encoding")
+        assert "ends in /v1" in error_of(await server.http.post("/chat/completions", json={}))["message"]
+        got = await server.http.get(CHAT)
+        assert (got.status_code, got.headers["allow"]) == (405, "POST") and "for POST" in error_of(got)["message"]
+        small = error_of(await server.ask(tts={"budget": "tokens=1"}))
+        assert (small["code"], small["param"]) == ("budget_too_small", "tts.budget")
         assert model.requests == []
 
     model = Model()
@@ -212,10 +225,20 @@ def test_a_failure_of_the_models_server_has_a_status_of_its_own(error: Exception
     async def use(server: Served) -> None:
         reply = await server.ask()
         assert (reply.status_code, error_of(reply)["code"]) == (status, code), reply.text
+        assert "the run stops" not in reply.text  # as that of a command does; a server goes on
 
     model = Model()
     model.fails = error
     asked(use, model=model, patience_s=0.0)
+
+
+def test_a_slash_at_the_end_of_an_address_and_fields_that_say_nothing_are_passed_over() -> None:
+    async def use(server: Served) -> None:
+        nothing = {"logprobs": False, "top_logprobs": 0, "service_tier": "auto"}
+        assert (await server.http.post(CHAT + "/", json={"messages": ASK, **nothing})).status_code == 200
+        assert (await server.http.get("/v1/models/")).json()["object"] == "list"
+
+    asked(use)
 
 
 def test_models_are_listed_and_each_can_be_asked_for_by_its_name() -> None:

@@ -29,6 +29,10 @@ _AT_ONCE = {2: 64, 3: 8}
 
 _CHANCE = 1e-4
 
+# Ends of messages, for who has started a run.
+RESUMES = ": the run stops, and the same command goes on from there."
+STOPS = ": the run stops at once."
+
 Verdict = float | Literal["final", "stop"]
 
 
@@ -143,9 +147,9 @@ class Outages:
         facts: Mapping[str, object] = {**error.facts, "tries": trouble.tries}
         why = f"It failed {trouble.tries} times while requests that left later were answered."
         if verdict == "stop":
-            why = "No request has been answered since: the run stops, and the same command goes on from there."
+            why = f"No request has been answered since{RESUMES}"
             if trouble.tries == 1 and (error.facts.get("everywhere") or error.facts.get("foreign")):
-                why = "No request had been answered before: the run stops at once."
+                why = f"No request had been answered before{STOPS}"
         return ErrorInfo(error.type, f"{error.message} {why}", facts)
 
 

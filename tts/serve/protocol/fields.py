@@ -25,7 +25,8 @@ EXTRA = (
 )  # fmt: skip
 OF_NO_EFFECT = ("user", "safety_identifier", "metadata", "prompt_cache_key", "store")  # here
 OWN = (
-    "model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs", "tools",
+    "model", "messages", "stream", "stream_options", "n", "seed", "max_completion_tokens", "tts", "logprobs",
+    "top_logprobs", "service_tier", "tools",
 )  # fmt: skip
 HABITS = ("optillm_approach", "budget")  # fields of optillm and its_hub, and the approaches of optillm's that we have
 APPROACHES = {
@@ -35,6 +36,11 @@ APPROACHES = {
 NOT_YET = ("functions", "function_call", "modalities", "audio")
 KNOWN = (*OWN, *SAMPLING, *EXTRA, *OF_NO_EFFECT, *HABITS)
 SEEDS = 2**31  # to draw from, where a request has none
+_SAYING_NOTHING: Mapping[str, tuple[tuple[Any, ...], str]] = {  # field -> the values that it may have, and why
+    "logprobs": ((False, 0), "must be false, as an answer that was chosen has none"),
+    "top_logprobs": ((0,), "must be 0, as an answer that was chosen has none"),
+    "service_tier": (("auto", "default"), "must be auto or default, as there is one tier"),
+}
 _TTS = ("strategy", "budget", "deadline_s", "events", "allocator")
 MOST_CHOICES = 128  # OpenAI's limit
 MOST_NAMED = 1024  # characters of what names a model, a strategy or a budget: they are kept, logged and searched
@@ -112,9 +118,11 @@ def asked_of(
     unknown = [name for name in fields if name not in known]
     if unknown and (unknown[0] in NOT_YET or not forward_unknown):
         raise _unknown(unknown[0])
-    if fields.get("logprobs"):
-        raise Refusal(400, "logprobs must be false: an answer that was chosen has none", param="logprobs")
-    seed, model = typed(fields, "seed", int, "a whole number"), typed(fields, "model", str, "text")
+    for name, (nothing, why) in _SAYING_NOTHING.items():
+        if name in fields and fields[name] not in nothing:
+            message = f"{name} {why}, but got {shown(fields[name])}"
+            raise Refusal(400, message, code="unsupported", param=name)
+    seed, model = _seed_of(fields), typed(fields, "model", str, "text")
     _check_length(model, "model")
     options = typed(fields, "stream_options", dict, "an object") or {}
     if extra := [name for name in options if name not in ("include_usage", "include_obfuscation")]:
@@ -123,7 +131,7 @@ def asked_of(
         chats,
         model,
         _sampling(fields, unknown),
-        secrets.randbelow(SEEDS) if seed is None else seed,
+        seed,
         bool(typed(fields, "stream", bool, "true or false")),
         bool(typed(options, "include_usage", bool, "true or false")),
         (wanted_of(fields["tts"], "tts.") if "tts" in fields else Wanted()).over(_of_habits(fields)),
@@ -231,6 +239,14 @@ def object_of(body: bytes) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _seed_of(fields: Mapping[str, Any]) -> int:
+    """The seed, as given or drawn. Raises: Refusal for one that servers of models cannot hold."""
+    seed = typed(fields, "seed", int, "a whole number")
+    if seed is not None and not -(2**63) <= seed < 2**63:
+        raise Refusal(400, f"seed must be a whole number of 64 bits, but got {shown(seed)}", param="seed")
+    return secrets.randbelow(SEEDS) if seed is None else int(seed)
+
+
 def _unknown(name: str) -> Refusal:
     if name in NOT_YET:
         return Refusal(400, f"{name} is not supported by this server: leave it out", code="unsupported", param=name)
@@ -268,6 +284,11 @@ def _sampling(fields: Mapping[str, Any], unknown: Sequence[str]) -> dict[str, An
         kinds = ("text", "json_object", "json_schema")
         if not isinstance(form, dict) or form.get("type") not in kinds:
             raise Refusal(400, f"response_format.type must be one of {', '.join(kinds)}", param="response_format")
+        if form["type"] == "json_schema" and not isinstance(form.get("json_schema"), dict):
+            known = '{"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}'
+            raise Refusal(
+                400, f"response_format must be {known}, but got {shown(form)}", param="response_format.json_schema"
+            )
         if form["type"] == "text":
             del extra["response_format"]
     return {**found, "extra_body": extra} if extra else found

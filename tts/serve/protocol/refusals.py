@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from tts.core.outages import RESUMES, STOPS
 from tts.errors import (
     AllFailed,
     BudgetExhausted,
+    BudgetTooSmall,
     ContextTooLong,
     DeadlineExceeded,
     EndpointError,
@@ -91,7 +93,12 @@ def refusal_of(error: TTSError) -> Refusal:
 
 
 def _of_the_request(error: UsageError) -> Refusal:
-    kind = error.facts.get("kind")
+    kind, known = error.facts.get("kind"), error.facts.get("known", ())
+    if isinstance(error, BudgetTooSmall):
+        message = error.message.replace(f" of problem {error.facts.get('problem')}", "")
+        return Refusal(400, message, code="budget_too_small", param="tts.budget")
+    if isinstance(error, UnknownName) and kind == "model" and "solver" in known:  # a role that the strategy asks
+        return Refusal(400, f"{error.message} That is said where the server is started.", param="tts.strategy")
     if isinstance(error, UnknownName) and kind in ("strategy", "model"):
         return Refusal(404, error.message, code=f"{kind}_not_found", param="model")
     return Refusal(
@@ -100,15 +107,16 @@ def _of_the_request(error: UsageError) -> Refusal:
 
 
 def _of_the_server(error: EndpointError) -> Refusal:
+    message = error.message.replace(RESUMES, ".").replace(STOPS, ".")  # a server goes on
     if isinstance(error, ContextTooLong):
         return Refusal(400, error.message, code="context_length_exceeded", param="messages")
     if isinstance(error, RequestRejected):
         return Refusal(400, error.message, code="rejected_by_model_server")
     if isinstance(error, Overloaded):
-        return Refusal(503, error.message, code="overloaded", again_s=error.facts.get("retry_after_s") or AGAIN_S)
+        return Refusal(503, message, code="overloaded", again_s=error.facts.get("retry_after_s") or AGAIN_S)
     if isinstance(error, TimedOut):
-        return Refusal(504, error.message, code="model_server_timed_out")
-    return Refusal(502, f"{type(error).__name__}: {error.message}", code="model_server_failed")
+        return Refusal(504, message, code="model_server_timed_out")
+    return Refusal(502, f"{type(error).__name__}: {message}", code="model_server_failed")
 
 
 def _out_of_budget(error: TTSError) -> Refusal:

@@ -22,7 +22,17 @@ def messages_of(given: object, where: str = "messages") -> Prompt:
     """The turns of a chat. Raises: Refusal."""
     if not isinstance(given, list) or not given:
         raise Refusal(400, f"{where} must be a list of at least one message", param=where)
-    return tuple(_message(turn, f"{where}[{i}]") for i, turn in enumerate(given))
+    turns = tuple(_message(turn, f"{where}[{i}]") for i, turn in enumerate(given))
+    called = set[str]()
+    for i, turn in enumerate(turns):
+        called |= {call.id for call in turn.tool_calls}
+        if turn.role == "tool" and turn.tool_call_id not in called:
+            message = (
+                f"{where}[{i}] is the result of the call {shown(turn.tool_call_id)}, but no turn of the assistant's "
+                f"before it has a call with this id: send that turn, too"
+            )
+            raise Refusal(400, message, param=f"{where}[{i}].tool_call_id")
+    return turns
 
 
 def _message(turn: object, where: str) -> Message:

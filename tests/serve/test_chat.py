@@ -1,6 +1,7 @@
 """Chats: what a request may say, what runs for it, what it is told. An error names the field and the remedy."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from serving import ASK, CHAT, Model, Served, served
 
 import tts
 from tts.errors import ContextTooLong, Overloaded, ServerFailed, TimedOut
+from tts.serve.calls import unless_gone
 from tts.serve.protocol.fields import Wanted
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
@@ -311,6 +313,29 @@ def test_no_search_is_begun_for_a_client_that_has_gone_before_its_request_was_re
 
     searches: list[Any] = []
     asked(use)
+
+
+def test_a_search_that_fails_after_its_client_has_gone_is_no_error_that_was_forgotten() -> None:
+    forgotten: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return {"type": "http.disconnect"}
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("as it was cancelled")
+
+    async def within() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: forgotten.append(context))
+        assert await unless_gone(receive, work()) is None
+        gc.collect()
+
+    asyncio.run(within())
+    assert forgotten == []
 
 
 def test_a_stream_that_cannot_even_begin_gives_its_hold_back() -> None:

@@ -282,8 +282,15 @@ async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
     finally:
         watching.cancel()
         working.cancel()
-        await asyncio.wait({working, watching})
+        await ended(working, watching)
         work.close()
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Wait for the ends of tasks, whose errors nobody is told any more."""
+    await asyncio.wait(tasks)
+    for task in tasks:
+        _ = task.cancelled() or task.exception()  # or Python would log it, as one that was forgotten
 
 
 async def _begun(work: Coroutine[Any, Any, Any], watching: asyncio.Future[None]) -> Any:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from tts.api.client import Client
-from tts.serve.calls import Calls, unless_gone
+from tts.serve.calls import Calls, ended, unless_gone
 from tts.serve.protocol.refusals import Refusal
 from tts.serve.protocol.replies import Answers, comment, content_of
 
@@ -58,7 +58,7 @@ class Streamed(Response):
             return
         finally:
             answering.cancel()
-            await asyncio.wait({answering})
+            await ended(answering)
 
     async def _pieces(self, answering: asyncio.Future[Any]) -> AsyncIterator[bytes]:
         calls, answers = self._calls, self._answers

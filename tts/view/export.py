@@ -151,7 +151,8 @@ def _noted(overview: Overview, left_out: Mapping[str, int], megabytes: float) ->
 
 def page_with(data: Data) -> bytes:
     """The page with its style, its scripts and these data in one file, under a policy that lets nothing else run."""
-    html, style, script = (PAGE / "index.html").read_text(), (PAGE / "style.css").read_text(), bundled("main.js")
+    html, style = ((PAGE / name).read_text("utf-8") for name in ("index.html", "style.css"))
+    script = bundled("main.js")
     held = b"{" + b",".join(b"%b:%b" % (msgspec.json.encode(path), value) for path, value in data.items()) + b"}"
     policy = _POLICY.format(script=_hash(script), style=_hash(style))
     meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
@@ -184,7 +185,7 @@ def bundled(name: str) -> str:
     def add(name: str) -> None:
         if name in done:
             return
-        text = (PAGE / name).read_text()
+        text = (PAGE / name).read_text("utf-8")
         done[name] = ""
         for needed in _IMPORT.findall(text):
             add(needed)

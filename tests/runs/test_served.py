@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tts
-from tts.core.actions import Finished
+from tts.core.actions import Finished, trial_of
 from tts.core.journal.records import Bounded, Decided, Granted, Hedged, Lost, Opened, Record
 from tts.core.result import Bill
 from tts.errors import InvalidParameter, RunMismatch
@@ -139,6 +139,8 @@ def test_whatever_ends_when_every_record_of_a_trial_is_in_its_folder(sizes: list
             history = read_history(folder / JOURNAL)
             assert not history.opened and not history.hedged and not history.granted
             assert {trial for trial in expected if expected[trial] == folder} == history.decided.keys()
+            bounds = [record for record in read_records(folder / JOURNAL) if isinstance(record, Bounded)]
+            assert {trial_of(id) for bounded in bounds for id in bounded.most} <= history.decided.keys()
         assert set(served_folders(root)) >= set(expected.values())
 
 

@@ -98,6 +98,23 @@ def test_turns_system_and_sampling_reach_the_model_as_they_were_given() -> None:
     asked(use, model=model)
 
 
+class Silent(Model):
+    """Never answers.
+
+    Attributes:
+        asked: set once it has been.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def __call__(self, request: tts.Request) -> tts.Completion:
+        self.asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
 class Varied(Model):
     """Answers differently for each seed."""
 
@@ -260,6 +277,28 @@ def test_a_server_that_drains_is_healthy_and_not_ready_and_takes_no_request() ->
         assert [(await server.http.get(path)).status_code for path in ("/health", "/ready")] == [200, 503]
         reply = await server.ask()
         assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+
+    asked(use)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_has_not_finished_when_a_server_stops_is_told_so(stream: bool) -> None:
+    async def use(server: Served) -> None:
+        asking = asyncio.ensure_future(server.ask(stream=stream))
+        await model.asked.wait()
+        server.service.stop()
+        reply = await asking
+        assert reply.status_code == (200 if stream else 503)
+        assert '"code":"stopping"' in reply.text and reply.text.endswith("[DONE]\n\n") == stream
+
+    model = Silent()
+    asked(use, model=model)
+
+
+def test_a_header_that_is_written_wrongly_is_not_passed_over() -> None:
+    async def use(server: Served) -> None:
+        reply = await server.ask(headers={"x-tts-stratgy": "single"})
+        assert reply.status_code == 400 and "known are X-TTS-Strategy" in error_of(reply)["message"]
 
     asked(use)
 

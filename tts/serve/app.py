@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from tts.serve.metrics import Counts, load_lines
 from tts.serve.origins import OF_THIS_MACHINE, Origins, Pages
 from tts.serve.protocol.completions import TextAnswers, text_of_body
 from tts.serve.protocol.fields import Asked, Wanted, chat_of, of_headers, sampling_of
-from tts.serve.protocol.refusals import AGAIN_S, Refusal, refusal_of
+from tts.serve.protocol.refusals import AGAIN_S, STOPPING, Refusal, refusal_of
 from tts.serve.protocol.replies import Answers, ChatAnswers
 from tts.serve.protocol.response_events import ResponseAnswers
 from tts.serve.protocol.responses import response_of_body
@@ -89,6 +90,7 @@ class Service:
         self._log_prompts = log_prompts
         self._origins = origins
         self._since_s = int(time.time())
+        self._under_way = weakref.WeakSet[Calls]()
         self._counts = Counts()
         self._waiting = Waiting(most_waiting, self._counts)
 
@@ -111,6 +113,11 @@ class Service:
         app = Starlette(routes=routes, exception_handlers=handlers)
         app.router.redirect_slashes = False  # `RequestIds` takes them off: a redirect loses the body of some clients
         return RequestIds(Pages(app, self._origins), self._counts)
+
+    def stop(self) -> None:
+        """Cancel what is under way; whoever waits for it is told 503."""
+        for calls in list(self._under_way):
+            calls.stop()
 
     async def health(self, request: Request) -> Response:
         return as_json({"status": "ok"})
@@ -151,11 +158,12 @@ class Service:
     async def _answer(self, request: Request, read: Read, kind: type[Answers]) -> Response:
         key = self._key(request)
         if self.draining:
-            raise Refusal(503, "the server is stopping: ask another", code="stopping", again_s=AGAIN_S)
+            raise Refusal(503, STOPPING, code="stopping", again_s=AGAIN_S)
         asked = read(await self._body(request), self._forward_unknown)
         calls = await self._begun(asked, key, request)
         noted: Noted = request.state.noted
         noted.calls = calls
+        self._under_way.add(calls)
         answers = kind(noted.id, asked.model or self.catalogue.model, int(time.time()), asked)
         if asked.stream:
             return Streamed(self.client, calls, answers, self._limits.stall_s)

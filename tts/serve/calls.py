@@ -22,7 +22,7 @@ from tts.serve.live import LiveText, single
 from tts.serve.metrics import Counts
 from tts.serve.protocol.fields import Asked
 from tts.serve.protocol.progress import TypedEvents
-from tts.serve.protocol.refusals import Refusal, refusal_of
+from tts.serve.protocol.refusals import AGAIN_S, STOPPING, Refusal, refusal_of
 from tts.serve.waiting import Place
 from tts.types import Candidate, Cost, Problem, Sampling, Usage
 
@@ -196,16 +196,30 @@ class Calls:
         self.calls = calls
         self.changed = changed
         self._count = count
+        self._tasks: list[asyncio.Future[Solved]] = []
+        self._stopped = False
 
     async def answered(self, client: Client) -> list[Solved]:
         """Run them to their answers. Raises: Refusal where one has none; the others are then cancelled."""
-        tasks = [asyncio.ensure_future(call.answered(client)) for call in self.calls]
+        self._tasks = [asyncio.ensure_future(call.answered(client)) for call in self.calls]
         try:
-            return await asyncio.gather(*tasks)
+            return await asyncio.gather(*self._tasks)
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+            raise Refusal(503, STOPPING, code="stopping", again_s=AGAIN_S) from None
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            self._cancel()
+            await asyncio.wait(self._tasks)
+
+    def stop(self) -> None:
+        """Cancel them, as the server has no time left for them: `answered` says so."""
+        self._stopped = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def choices(self) -> dict[int, Candidate]:
         """What those that have decided have chosen, by index in the reply."""

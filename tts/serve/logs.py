@@ -88,7 +88,9 @@ class RequestIds:
                 self._counts.ended(status, seconds)
             if (refusal := noted.refused) is not None:
                 self._counts.refused(refusal.reason)
-                noted.say(refused=refusal.reason, param=refusal.param)
+                noted.say(refused=refusal.reason)
+                if refusal.param is not None:
+                    noted.say(param=refusal.param)
                 if refusal.status >= 500:  # what a request is refused for may repeat its texts
                     noted.say(why=refusal.message)
             LOG.log(level, "%s", noted.line(scope["path"], status, seconds))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import signal
 import socket
 import ssl
@@ -93,6 +94,9 @@ def certificates(cert: Path | None, key: Path | None) -> dict[str, str]:
     return {"ssl_certfile": str(cert), **({"ssl_keyfile": str(key)} if key else {})}
 
 
+TELLING_S = 5  # for requests that have not finished in time to hear so
+
+
 async def serve(service: Service, opened: socket.socket, drain_s: float, tls: dict[str, str]) -> None:
     """Serve until SIGTERM or Ctrl-C, and then finish the requests under way, for `drain_s` at the most.
 
@@ -106,12 +110,12 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         log_config=None,
         server_header=False,
         http=Connection,
-        timeout_graceful_shutdown=max(1, round(drain_s)),
+        timeout_graceful_shutdown=math.ceil(drain_s) + TELLING_S,
         **tls,  # type: ignore[arg-type]  # texts
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     gc.freeze()  # what was imported and opened stays: collections pass it over, 30 ms less for each of the whole
-    server = _Server(config, service)
+    server = _Server(config, service, drain_s)
     ending = asyncio.ensure_future(service.client.ended())
     ending.add_done_callback(lambda _: server.stop())
     try:
@@ -135,9 +139,11 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc,valid-type]  # one of t
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells the service that it drains, and does not end the process by its signal."""
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, drain_s: float) -> None:
         super().__init__(config)
         self._service = service
+        self._drain_s = drain_s
+        self._signals = 0
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -151,6 +157,12 @@ class _Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def stop(self) -> None:
-        """Drain; a second signal cancels what is under way."""
-        self.force_exit = self.should_exit
+        """Drain; a second signal cancels what is under way, a third one ends the process without a word to it."""
+        loop, self._signals = asyncio.get_running_loop(), self._signals + 1
+        self.force_exit = self._signals > 2
+        if self._signals == 1:
+            loop.call_later(self._drain_s, self._service.stop)
+        elif self._signals == 2:
+            self._service.stop()
+            loop.call_later(TELLING_S, self.stop)
         self.should_exit = self._service.draining = True

@@ -75,6 +75,8 @@ class Setup(Value, frozen=True):
             )
         if settings.max_queued < 1:
             raise InvalidParameter(f"max_queued must be at least 1, but got {settings.max_queued}", name="max_queued")
+        if not 0 <= settings.drain_s < math.inf:
+            raise InvalidParameter(f"drain_s must be at least 0 seconds, but got {settings.drain_s}", name="drain_s")
         for name in ("body_mb", "client_timeout_s"):
             value = getattr(settings, name)
             if not 0 < value < math.inf:

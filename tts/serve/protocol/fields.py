@@ -143,6 +143,11 @@ def asked_of(
 def of_headers(headers: Mapping[str, str]) -> Wanted:
     """What the headers `X-TTS-...` say of what to run: one for each field of `tts`. Raises: Refusal."""
     given: dict[str, Any] = {}
+    known = {_header(name).lower(): _header(name) for name in _TTS}
+    for name in headers:
+        if name.lower().startswith("x-tts-") and name.lower() not in known:
+            message = f"there is no header {shown(name)}: known are {', '.join(known.values())}"
+            raise Refusal(400, message, param=name)
     for name in _TTS:
         text = headers.get(_header(name).lower())
         if text is not None:

@@ -28,6 +28,7 @@ from tts.errors import (
 from tts.types import ErrorInfo
 
 AGAIN_S = 1  # to wait before a request that others crowd out is sent again
+STOPPING = "the server is stopping: ask another"
 _KINDS = {400: "invalid_request_error", 401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 _PARAMS = {"prompt": "messages", "tools": "tools"}  # of the library -> of a request
 

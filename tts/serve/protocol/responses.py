@@ -26,7 +26,7 @@ _REFUSED: Mapping[str, tuple[tuple[Any, ...], str]] = {  # field -> values that 
     "prompt": ((), "no prompts are stored here: send the text as input"),
     "background": ((False,), "a reply is not kept here: wait for it"),
     "truncation": (("disabled",), "a conversation that is too long is refused by the model's server"),
-    "include": (([],), "there is nothing to include"),
+    "include": (([], ["reasoning.encrypted_content"]), "there is nothing to include"),
     "top_logprobs": ((0,), "an answer that was chosen has none"),
     "service_tier": (("auto", "default"), "there is one tier"),
     "max_tool_calls": ((), "tools are called by the client"),

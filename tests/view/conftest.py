@@ -57,7 +57,7 @@ def chromium(browser: str) -> Iterator[Browser]:
 
     expect.set_options(timeout=1000 * HANG_S)
     with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        started = driver.chromium.launch(executable_path=browser, args=["--no-sandbox", "--disable-gpu"])
         yield started
         started.close()
 
@@ -66,7 +66,7 @@ class Tab:
     """A page of the browser, in which nothing may go wrong unseen: no exception, no dialog, no broken policy."""
 
     def __init__(self, page: Page) -> None:
-        self.page, self.wrong = page, []
+        self.page, self.wrong, self.loads = page, [], 0
         page.set_default_timeout(1000 * HANG_S)
         page.on("pageerror", lambda error: self.wrong.append(str(error)))
         page.on("dialog", lambda dialog: self.wrong.append(dialog.message))
@@ -77,8 +77,8 @@ class Tab:
 
     def go(self, url: str, route: str = "#/") -> None:
         """Open a page by its address, as somebody does who was sent it."""
-        self.page.goto("about:blank")
-        self.page.goto(url + route)
+        self.loads += 1
+        self.page.goto(f"{url}?{self.loads}{route}")  # another query, because another route alone loads nothing
         self.page.wait_for_selector("main h1")
 
     def text(self, selector: str = "main") -> str:

@@ -74,6 +74,7 @@ def test_a_run_that_is_written_is_live_and_its_requests_are_in_flight(tmp_path: 
         overview = view.overview()
         assert overview.live
         assert any("going on" in note for note in overview.notes)
+        assert not any("no problem has a reference" in note for note in overview.notes)
         (row,) = [row for row in view.trials("a/b 0", "single") if row.state == "open"]
         trial = view.trial(row.id)
         assert [each.state for each in trial.candidates] == ["in flight"]

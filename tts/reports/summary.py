@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 from tts.runs.outcomes import Outcome
 from tts.runs.row import Row
 
+NO_REFERENCE = (
+    "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's samples "
+    "that have the answer which was chosen"
+)
 NOTED = 0.05  # share of samples from which on they are noted
 MUCH_UNSPENT = 0.2  # unspent share of a budget from which on it is noted
 
@@ -171,10 +175,7 @@ def warnings_of(rows: Sequence[Row], *, recorded: bool = False) -> list[str]:
     """
     found = []
     if rows and all(r.accuracy is None and not r.ungraded and r.agreement is not None for r in rows):
-        found.append(
-            "no problem has a reference answer, so accuracy is unknown; agreement is the mean share of a problem's "
-            "samples that have the answer which was chosen"
-        )
+        found.append(NO_REFERENCE)
     exhausted = sum(r.exhausted for r in rows if "n=None" not in split_values(r.params))  # an open count is to
     trials = sum(r.problems * r.seeds for r in rows)
     if exhausted:

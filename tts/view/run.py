@@ -14,6 +14,7 @@ from tts.core.journal.records import Bounded, Decided, Lost
 from tts.errors import JournalCorrupt, RunError, TTSError, UnknownName
 from tts.plugins.names import built_in
 from tts.plugins.spec import parse_specs, split_spec
+from tts.reports.summary import NO_REFERENCE
 from tts.runs.config import RunConfig
 from tts.runs.extension import together
 from tts.runs.folder import ASKED, JOURNAL, check_files
@@ -301,7 +302,9 @@ class RunView:
         elif self.open_trials or (planned and done < planned):
             of = max(planned or 0, done + len(self.open_trials))
             found.append(f"{done} of {of} trials are decided; repeat the command of the run to go on")
-        return found if self._of_judges() else found + self.results.notes()  # which are about answers
+        if self._of_judges():
+            return found  # the others are about answers
+        return found + [note for note in self.results.notes() if not self.live or note != NO_REFERENCE]
 
     def _unfinished(self) -> Cost:
         """The cost of trials that are not decided: what has ended at its cost, and of a run that was stopped, what was

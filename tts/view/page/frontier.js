@@ -123,15 +123,10 @@ function drawing(points, name, width, strategies, lit) {
       { class: "axis", x: width - CHART_RIGHT, y: CHART_HEIGHT - 6, "text-anchor": "end" },
       `${AXES[name][0]}, logarithmic`,
     ),
-    [...strategies].map(([strategy, at]) =>
-      line(
-        points.filter((cell) => cell.strategy === strategy),
-        at,
-        x,
-        y,
-        name,
-      ),
-    ),
+    [...new Set(points.map(alike))].map((key) => {
+      const along = points.filter((cell) => alike(cell) === key);
+      return line(along, strategies.get(along[0].strategy), x, y, name);
+    }),
     points.map((cell, index) => mark(cell, index, strategies.get(cell.strategy), x(cell[name]), y, lit, name)),
   );
 }
@@ -157,7 +152,12 @@ function heights(points) {
   return Object.assign(at, { low, high });
 }
 
-// The cells of one strategy that differ in one thing only belong together: a line through their means.
+// What cells on one line have in common: all but numbers, such as n, and budgets. Other verifiers are other lines.
+function alike(cell) {
+  return [cell.strategy, cell.allocator, (cell.params ?? "").replace(/=[\d.]+(?=,|$)/g, "=")].join(" ");
+}
+
+// A line through the means of cells that belong together.
 function line(cells, at, x, y, name) {
   const along = [...cells].sort((a, b) => a[name] - b[name]);
   const points = along.map((cell) => `${x(cell[name])},${y(cell.accuracy.mean)}`).join(" ");

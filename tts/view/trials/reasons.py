@@ -22,6 +22,8 @@ _UNENDED = {
     "in flight": "it has not ended",
 }
 
+_NO_SCORES = ("Every verification abstained, so that no score could decide.",)
+
 
 def votes_of(candidates: Sequence[CandidateShown], correct: Mapping[str | None, bool | None]) -> list[Vote]:
     """Answers by the number of candidates that have exactly this one, most first, and then first seen first. `weight`
@@ -47,7 +49,8 @@ def reasons(
     remembered: Mapping[str, Mapping[str, float]],
 ) -> list[str]:
     """The sentences, the rule of the strategy first. `remembered`: what the trial read last of the run's memory."""
-    found = [*_rule(named), *about_trust(named, remembered)]
+    silent = bool(verifications) and all(verification.verdict == "abstained" for verification in verifications)
+    found = [*_rule(named), *(_NO_SCORES if silent else about_trust(named, remembered))]
     selected = next((candidate for candidate in candidates if candidate.selected), None)
     if selected is not None:
         found += _about_votes(selected, votes)

@@ -60,6 +60,7 @@ class LocalCluster(Cluster):
         self._needs = needs
         self._may_probe = may_probe
         self._noting: asyncio.Task[None] | None = None
+        self._recorder: Recorder = NoJournal()  # of the run
         verifiers = {} if verifiers is None else verifiers  # a client's grows
         self._executor = Executor(models, verifiers, workers, self._tell, self._now, self.foreign)
         self._executor.has_spare = self._has_spare
@@ -84,19 +85,20 @@ class LocalCluster(Cluster):
         return waiting
 
     async def _prepare(self, scheduler: Scheduler, journal: Recorder) -> None:
+        self._recorder = journal
         if not isinstance(journal, NoJournal):
             self._executor.bounds.rate = journal.history.rate
             self._executor.on_leave = lambda id: self._note(journal, Bounded({id: None}))
             self._noting = asyncio.get_running_loop().create_task(self._note_bounds(journal))
-        await self._find_out(self._needs, scheduler, journal)
+        await self._find_out(self._needs, scheduler)
         await self._probe(_charging(scheduler, journal))
 
     async def get_ready(self, verifiers: Mapping[str, Verifier], needs: Needs, scheduler: Scheduler) -> None:
-        await self._find_out(needs, scheduler, NoJournal())
+        await self._find_out(needs, scheduler)
 
-    async def _find_out(self, needs: Needs, scheduler: Scheduler, journal: Recorder) -> None:
+    async def _find_out(self, needs: Needs, scheduler: Scheduler) -> None:
         """Find out whether endpoints give what a run needs. Raises: CapabilityMissing."""
-        charging = _charging(scheduler, journal)
+        charging = _charging(scheduler, self._recorder)
         await find_out(needs, self._clients_of, charging if self._may_probe else lambda role, request: False)
 
     async def _probe(self, may_spend: MaySpend) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,9 @@ def test_whatever_ends_when_every_record_of_a_trial_is_in_its_folder(sizes: list
             assert not history.opened and not history.hedged and not history.granted
             assert {trial for trial in expected if expected[trial] == folder} == history.decided.keys()
             bounds = [record for record in read_records(folder / JOURNAL) if isinstance(record, Bounded)]
-            assert {trial_of(id) for bounded in bounds for id in bounded.most} <= history.decided.keys()
+            bounded = {trial_of(id) for record in bounds for id in record.most}
+            sampled = {f"c+{n}/p" for n, size in enumerate(sizes) if size}
+            assert sampled & history.decided.keys() <= bounded <= history.decided.keys() | {"c+0/p"}
         assert set(served_folders(root)) >= set(expected.values())
 
 
@@ -199,3 +202,15 @@ def test_a_run_and_a_report_of_a_servers_journal_say_what_can_be_done_with_it(tm
         for read in (tts.load, tts.report):
             with pytest.raises(InvalidParameter, match="make a pool of it"):
                 read(path)
+
+
+def test_what_finding_out_about_an_endpoint_costs_is_in_the_journal_also_while_calls_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_out(needs: object, clients_of: object, may_spend: Callable[[str, tts.Request], bool]) -> None:
+        assert may_spend("solver", tts.Request((tts.Message("user", "Hi"),), Sampling(max_tokens=1)))
+
+    monkeypatch.setattr("tts.clusters.local.find_out", find_out)
+    paid = asyncio.run(served(tmp_path, calls=1))
+    assert paid == Cost(5, 14, None, None)  # one as the client opens, and one for the strategy
+    assert books(tmp_path) == paid

@@ -81,6 +81,7 @@ def test_a_cancelled_call_leaves_nothing_to_its_allocator() -> None:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
         assert (await client.solve("easy", OPEN)).answer == "7"
+        assert client._opened().scheduler._shared_budgets == {}
 
     using(use, allocator="price")
 

@@ -58,6 +58,21 @@ def test_a_draw_under_the_same_key_that_says_the_same_is_one_sample(tmp_path: Pa
     assert len(build_served_pool(journal(tmp_path / "not", *twice))) == 7
 
 
+def test_a_draw_of_two_requests_has_the_scores_of_both(tmp_path: Path) -> None:
+    """The second one's are of samples that the first has drawn, and has not scored."""
+
+    class Judging(Model):
+        async def __call__(self, request: tts.Request) -> tts.Completion:
+            found = await super().__call__(request)
+            judged = "Verification" in str(request.messages)
+            said = "Verification: Is the answer correct (Yes/No)? Yes"
+            return tts.Completion(said, usage=tts.Usage(9, 7)) if judged else found
+
+    calls = [(FIRST, strategy, 5, 0.7) for strategy in ("majority_vote:n=2", "best_of_n:n=2,verifier=genrm")]
+    pool = build_served_pool(journal(tmp_path, *calls, model=Judging(seeded=True)))
+    assert len(pool) == 2 and all(pool.row(row).scores["genrm"] == 1.0 for row in range(2))
+
+
 def test_samples_under_other_sampling_are_a_benchmark_of_their_own(tmp_path: Path) -> None:
     root = journal(tmp_path, (FIRST, "majority_vote:n=3", 0, 0.7), (FIRST, "majority_vote:n=2", 0, 0.1))
     pool = build_served_pool(root)

@@ -114,6 +114,7 @@ def test_text_that_a_repeated_try_contradicts_is_not_taken_for_the_answer() -> N
     assert (same.text, same.broken) == ("one two three", False)
     assert heard(("one", 0), (" two", 3), ("one", 0), (" three", 3)).broken
     assert heard(("one", 0), ("three", 7)).broken
+    assert heard(("one", 0), ("ONE two", 0), ("two", 4)).broken, "it stays so"
 
 
 @given(some.lists(some.text(max_size=4), max_size=8), some.lists(some.integers(0, 8), max_size=4))

@@ -123,6 +123,17 @@ def test_a_journal_in_place_of_another_is_read_anew(folder: Path, tmp_path: Path
     assert [*index.opened] == ["cell#0/new"]
 
 
+def test_a_journal_that_was_cut_is_read_anew(folder: Path) -> None:
+    path = folder / JOURNAL
+    index = JournalIndex(path)
+    index.read_on()
+    lines = path.read_bytes().splitlines(keepends=True)
+    with path.open("r+b") as file:  # in place
+        file.truncate(sum(map(len, lines[:7])))
+    assert index.read_on() and len(index) == 7 and index.generation == 2
+    assert [*index.raw(range(7))] == lines[:7]
+
+
 def test_a_line_that_was_changed_is_found_by_its_checksum_and_the_others_are_shown(folder: Path) -> None:
     path = folder / JOURNAL
     lines = path.read_bytes().splitlines(keepends=True)

@@ -52,6 +52,7 @@ class Cluster(ABC):
         self._failure: TTSError | None = None
         self._held: dict[str, tuple[Failed, asyncio.TimerHandle]] = {}  # by id: to be asked for again in a moment
         self._due: list[Failed] = []  # to be asked for again now
+        self._said_since_s = math.inf  # the same as they were told it
         self._silent_s = math.inf  # since when no server has answered, as the observers were told or are about to be
         self._said = False  # whether the observers have been told
         self._withdrawn: set[str] = set()  # cancelled because the run ends: a resumed run asks for them again
@@ -274,22 +275,23 @@ class Cluster(ABC):
 
     def _watch(self, outages: Outages) -> None:
         """Tell the observers that no server answers, a few seconds after the first failure, and when one does again."""
+        if self._said and outages.answering:
+            _log.warning("requests are answered again, after %.0f s", self._now() - self._said_since_s)
+            self._said = False
         if outages.since_s == self._silent_s:
             return
-        if self._said and outages.since_s > self._silent_s:
-            _log.warning("requests are answered again, after %.0f s", self._now() - self._silent_s)
-            self._said = False
         self._silent_s = outages.since_s
         if outages.since_s < math.inf and not self._said:
             asyncio.get_running_loop().call_later(SAY_AFTER_S, self._say, outages, outages.since_s)
 
     def _say(self, outages: Outages, since_s: float) -> None:
         if outages.since_s <= since_s and not (self._said or self._aborting):
-            self._said = True
+            self._said, self._said_since_s = True, since_s
+            serves = self._scheduler is not None and self._scheduler.serves
             _log.warning(
-                "no request has been answered for %.0f s; the run goes on trying for up to %g s (--patience), and then "
-                "stops so that it can be resumed. %s",
-                self._now() - since_s, outages.patience_s, outages.last,
+                "no request has been answered for %.0f s; %s for up to %g s (--patience), and then %s. %s",
+                self._now() - since_s, "each call is tried" if serves else "the run goes on trying", outages.patience_s,
+                "fails" if serves else "stops so that it can be resumed", outages.last,
             )  # fmt: skip
 
     def _hold(self, failed: Failed, delay_s: float) -> None:

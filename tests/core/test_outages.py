@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from random import Random
@@ -93,6 +94,16 @@ def test_while_nobody_is_answered_nothing_fails_for_good_and_the_run_goes_on_wit
     outages = Outages(patience_s=300.0)
     found = verdicts(outages, "p/1", BROKEN, sorted(times), nobody)
     assert all(isinstance(verdict, float) and 0 < verdict <= 8 for verdict in found)
+
+
+def test_that_a_failing_request_has_ended_is_no_answer() -> None:
+    outages = Outages()
+    outages.left("p/1")
+    outages.failed("p/1", ErrorInfo.of(BUSY), 1.0, HERE)
+    outages.ended("p/1")
+    assert outages.since_s == math.inf and not outages.answering
+    answer(outages)()
+    assert outages.answering
 
 
 def test_when_patience_ends_the_run_stops_and_an_answer_renews_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -26,7 +27,7 @@ from tts.errors import ClusterUnreachable
 from tts.pools.from_served import build_served_pool
 from tts.runs.folder import JOURNAL, read_history
 from tts.runs.served import read_requests, served_folders
-from tts.serve.running import listening, serve
+from tts.serve.running import Lines, listening, serve
 from tts.testing.engine import FakeEngine
 from tts.testing.replies import Reply
 
@@ -164,3 +165,15 @@ def test_a_client_that_reads_nothing_loses_its_connection_with_what_it_has_not_r
             time.sleep(0.1)
         sent = b"".join(iter(lambda: reader.recv(2**20), b""))  # to the connection's end
         assert sent and b"[DONE]" not in sent
+
+
+def test_a_line_of_the_log_is_an_object_whoever_writes_it() -> None:
+    def line(message: str, error: Exception | None = None) -> Any:
+        found = (type(error), error, None) if error else None
+        record = logging.LogRecord("tts.cluster", logging.WARNING, "", 1, message, None, found)
+        record.created = 1_000_000_000.5
+        return msgspec.json.decode(Lines().format(record))
+
+    assert line('{"status":200}') == {"at": "2001-09-09T01:46:40.500Z", "level": "WARNING", "event": {"status": 200}}
+    assert line("it is\nsilent")["event"] == "it is\nsilent"
+    assert "ValueError: no" in line("broken", ValueError("no"))["traceback"]

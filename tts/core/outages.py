@@ -63,6 +63,7 @@ class Outages:
         self._recovered: Counter[str] = Counter()  # by server: errors to requests that were answered later
         self._levels: Counter[int] = Counter()  # number of failures alone -> requests in flight with as many
         self.since_s = math.inf  # time of the first failure after the last answer
+        self.answering = True  # whether the last that was heard of a server is an answer
         self.last = ""  # the last failure, in a sentence
 
     def may_leave(self, id: str) -> bool:
@@ -93,7 +94,7 @@ class Outages:
         number = self._numbers.get(id, 0)
         if number > self._answered.get(by, -1):
             self._answered[by] = number
-        self.since_s = math.inf
+        self.since_s, self.answering = math.inf, True
         self.ended(id)
 
     def ended(self, id: str) -> None:
@@ -117,6 +118,7 @@ class Outages:
         if self._answered.get(by, 0) > trouble.last and "pause_s" not in error.facts:
             trouble.alone += 2 if error.type == "TimedOut" else 1  # a timeout takes minutes
         trouble.last, self.last = self._grants, error.message
+        self.answering = False
         self.since_s = min(self.since_s, at_s - error.facts.get("waited_s", 0.0))
         if trouble.alone >= MOST_TRIES and self._is_no_chance(trouble.alone, by):
             return "final"

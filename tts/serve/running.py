@@ -10,11 +10,12 @@ import math
 import signal
 import socket
 import ssl
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -28,17 +29,26 @@ from tts.serve.logs import LOG
 from tts.serve.setup import Settings, Setup
 
 
+class Lines(logging.Formatter):
+    """An object of JSON a line: a request, or, in words, what happened to the server."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at, said = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"), record.getMessage()
+        event = msgspec.Raw(said.encode()) if said.startswith("{") else said
+        line: dict[str, Any] = {"at": at.replace("+00:00", "Z"), "level": record.levelname, "event": event}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
+
+
 def log_to_standard_error() -> None:
     """Write the log, a line of JSON a request, to standard error."""
     handler = logging.StreamHandler()
-    form = logging.Formatter(
-        '{"at": "%(asctime)s.%(msecs)03dZ", "level": "%(levelname)s", "event": %(message)s}', "%Y-%m-%dT%H:%M:%S"
-    )
-    form.converter = time.gmtime
-    handler.setFormatter(form)
-    LOG.addHandler(handler)
+    handler.setFormatter(Lines())
+    for logger in (logging.getLogger("tts"), logging.getLogger("uvicorn.error")):
+        logger.addHandler(handler)
+        logger.propagate = False
     LOG.setLevel(logging.INFO)
-    LOG.propagate = False
 
 
 async def live(settings: Settings, options: Mapping[str, Any]) -> None:

@@ -99,6 +99,19 @@ def test_what_a_verifier_was_trusted_with_is_said(sums: dict[str, float], said: 
     assert "it decides" in about_trust("knockout:n=3,trust=blind", {})[0]
 
 
+def test_every_candidate_of_a_tournament_is_judged_or_has_the_text_of_one_that_is(view: RunView) -> None:
+    trials = [view.trial(trial) for trial in view.index.opened if trial.startswith("knockout")]
+    asked = [trial for trial in trials if trial.verifications]
+    assert asked
+    for trial in asked:
+        of = {id for each in trial.verifications for id in each.of}
+        alike = {id for each in trial.verifications for id in each.alike}
+        assert of
+        assert not of & alike
+        texts = {each.id: each.text_preview for each in trial.candidates}
+        assert {texts[id] for id in alike} <= {texts[id] for id in of}
+
+
 def test_a_prompt_shows_texts_in_its_order_and_none_that_is_part_of_another() -> None:
     texts = {"1": "So it is 4.", "2": "So it is 4.", "3": "it is", "4": "No, it is 5.", "5": "unseen", "6": ""}
     assert shown_in("A: No, it is 5.\nB: So it is 4.\n", texts) == ["4", "1"]

@@ -195,7 +195,7 @@ class RunView:
         config, planned = self._config()
         return Overview(
             title=f"{config.model} on {config.problems}" if config else self.path.name,
-            kind=command_of(self.path) or "run",
+            kind="judge" if self._of_judges() else command_of(self.path) or "run",
             path=str(self.path),
             live=self.live,
             version=self.version,

@@ -164,12 +164,14 @@ class CandidateShown(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """A judgement of the candidates `of`, by a model or by a computation."""
+    """A judgement of the candidates `of`, by a model or by a computation, in the order in which they were shown.
+    `alike`: candidates with the text of one of them that no judgement is of."""
 
     id: str
     of: Sequence[str]
     judge: str
     state: str
+    alike: Sequence[str] = ()
     score: float | None = None
     verdict: str | None = None
     tokens: int | None = None

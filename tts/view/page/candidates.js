@@ -123,7 +123,9 @@ export class Candidates {
   }
 
   inside(each) {
-    const of = (this.trial.verifications ?? []).filter((verification) => verification.of?.includes(each.id));
+    const of = (this.trial.verifications ?? []).filter(
+      (verification) => verification.of?.includes(each.id) || verification.alike?.includes(each.id),
+    );
     return [
       each.because ? el("p", { class: "because" }, el("bdi", {}, each.because)) : null,
       each.error ? el("p", { class: "notice bad" }, el("strong", {}, "Error: "), el("bdi", {}, each.error)) : null,

@@ -59,22 +59,25 @@ function row(each, name, place, look) {
     `${place} ${each.id} ${each.of?.[0] ?? ""}`,
     summary,
     () => [
-      look && each.of?.length
-        ? el(
-            "p",
-            {},
-            "Candidates: ",
-            each.of.map((id) => [
-              el("button", { type: "button", class: "plain", on: { click: () => look(id) } }, name(id)),
-              " ",
-            ]),
-          )
-        : null,
+      look && each.of?.length ? looked("Candidates: ", each.of, name, look) : null,
+      look && each.alike?.length ? looked("Candidates with the same text: ", each.alike, name, look) : null,
       each.has_transcript
         ? textOf(each.id, each.ended_s, completion)
         : el("p", { class: "muted" }, "It asked no model: there is no transcript."),
     ],
     { class: "judgement" },
+  );
+}
+
+function looked(said, ids, name, look) {
+  return el(
+    "p",
+    {},
+    said,
+    ids.map((id) => [
+      el("button", { type: "button", class: "plain", on: { click: () => look(id) } }, name(id)),
+      " ",
+    ]),
   );
 }
 

@@ -73,7 +73,7 @@ def shown_trial(seen: Seen) -> TrialShown:
         answer: found.correct for (problem, answer), found in seen.verdicts.items() if problem == seen.problem_id
     }
     votes = votes_of(candidates, verdict)
-    verifications = verifications_of(seen, candidates)
+    verifications = verifications_of(seen)
     judging = decided is not None and decided.strategy.name == STRATEGY
     answer = decided.answer if decided and not judging else None
     bill = bill_of(decided.bill if decided else spent_so_far(seen))
@@ -296,14 +296,34 @@ def times_of(action: Recorded, granted_s: float | None) -> Times:
 # --- judgements
 
 
-def verifications_of(seen: Seen, candidates: Sequence[CandidateShown]) -> list[Verification]:
+def verifications_of(seen: Seen) -> list[Verification]:
     """Every judgement, and every request that helped to decide, in the order of asking."""
     found = []
     for action in seen.records.actions.values():
         work = seen.told.asked.get(action.id) if seen.told else None
         if kind_of(work, action.end) in ("score", "ask"):
             found.append(_verification(seen, action, work))
-    return found
+    alike, asked = _alike(seen), {id for each in found for id in each.of}
+    return [
+        msgspec.structs.replace(each, alike=[id for of in each.of for id in alike.get(of, ()) if id not in asked])
+        for each in found
+    ]
+
+
+def _alike(seen: Seen) -> dict[str, list[str]]:
+    """By the shown id of a candidate, all that have its text."""
+    by_text: dict[str, list[str]] = {}
+    for found in _judgeable(seen):
+        if found.text.strip() and seen.told is not None:
+            by_text.setdefault(found.text.strip(), []).append(seen.told.shown_id(seen.records.id, found.id))
+    return {id: ids for ids in by_text.values() if len(ids) > 1 for id in ids}
+
+
+def _judgeable(seen: Seen) -> Sequence[Candidate]:
+    """The candidates that a judge can be asked about."""
+    if seen.told is None:
+        return ()
+    return seen.told.result.candidates if seen.told.recorded is None else seen.told.recorded.candidates
 
 
 def _verification(seen: Seen, action: Recorded, work: Work | None) -> Verification:
@@ -334,14 +354,13 @@ def _judged(seen: Seen, work: Work | None) -> list[str]:
     order of the prompt. Of candidates with the same text the first stands for all, as a judge sees it once."""
     if seen.told is None:
         return []
-    trial, recorded = seen.records.id, seen.told.recorded
+    trial = seen.records.id
     if isinstance(work, Verify):
         return [seen.told.shown_id(trial, work.candidate.id)]
     if not isinstance(work, Generate):
         return []
     prompt = "\n".join(message.content for message in work.request.messages)
-    candidates = seen.told.result.candidates if recorded is None else recorded.candidates
-    return [seen.told.shown_id(trial, id) for id in shown_in(prompt, {c.id: c.text for c in candidates})]
+    return [seen.told.shown_id(trial, id) for id in shown_in(prompt, {c.id: c.text for c in _judgeable(seen)})]
 
 
 def shown_in(prompt: str, texts: Mapping[str, str]) -> list[str]:

@@ -96,15 +96,26 @@ def best_picks(problems: Problems) -> tuple[Interval | None, Interval | None]:
 
 
 def swap_consistency(problems: Problems) -> Interval | None:
-    """The share of pairs with the same preference whether they are shown as recorded or in reverse, of those whose
-    reply could be read in both orders: two abstentions agree on nothing. None where there is no such pair."""
-    return mean_interval({name: [float(a == b) for a, b in _both_orders(some)] for name, some in problems.items()})
+    """The share of pairs with the same preference whether they are shown as recorded or in reverse. A preference and
+    an abstention differ, as in JudgeBench; two abstentions agree on nothing, and do not count. None without a pair
+    that does."""
+    return mean_interval(
+        {
+            name: [float(a == b) for a, b in _both_orders(some) if a is not None or b is not None]
+            for name, some in problems.items()
+        }
+    )
 
 
 def position_bias(problems: Problems) -> Interval | None:
     """The share of games that who is shown first wins, less that of who is shown second: 0 without a bias, 1 where the
-    first always wins. Of the same pairs as above."""
-    return mean_difference({name: [(a - b) / 2 for a, b in _both_orders(some)] for name, some in problems.items()})
+    first always wins. Of pairs with a preference in both orders."""
+    return mean_difference(
+        {
+            name: [(a - b) / 2 for a, b in _both_orders(some) if a is not None and b is not None]
+            for name, some in problems.items()
+        }
+    )
 
 
 def length_bias(problems: Problems) -> Interval | None:
@@ -141,12 +152,10 @@ def _right_and_wrong(candidates: Sequence[JudgedCandidate]) -> Iterator[Pair]:
     return ((right, wrong) for right in rights for wrong in wrongs if right.model == wrong.model)
 
 
-def _both_orders(candidates: Sequence[JudgedCandidate]) -> Iterator[tuple[int, int]]:
-    """The preferences of pairs in either order, each as between the one that is recorded first and the other; of pairs
-    that have one in both."""
+def _both_orders(candidates: Sequence[JudgedCandidate]) -> Iterator[tuple[int | None, int | None]]:
+    """The preferences of pairs in either order, each as between the one that is recorded first and the other."""
     shown = [one for one in candidates if len(one.orders) > 1 and all(one.orders)]
     for a, b in combinations(shown, 2):
         if a.model == b.model:
             first, second = (sign(a.in_order(order), b.in_order(order)) for order in (0, 1))
-            if first is not None and second is not None:
-                yield first, second
+            yield first, second

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Any
 
@@ -402,7 +402,7 @@ class Refusing(Scripted):
     """A pool: a try is refused and waits, twice, then is with a server, and succeeds. `with_server` are the requests
     that are there when so many records had been written."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Noting) -> None:
         super().__init__(lambda *_: None)
         self.kept = kept
         self.sent: list[tuple[int, int]] = []  # records before it left, and when it had ended
@@ -422,12 +422,15 @@ class Refusing(Scripted):
         return Completion("Answer: 4", usage=Usage(5, 3), endpoint=HERE, seed=request.seed)
 
 
-class Noting(Kept, Journal):
+class Noting(Journal):
     """What a local cluster notes bounds in."""
 
     def __init__(self) -> None:
-        Kept.__init__(self)
+        self.records: list[Record] = []
         self.history = History()
+
+    def write(self, records: Iterable[Record]) -> None:
+        self.records += records
 
 
 def crashed(records: Sequence[Record]) -> Cost:

@@ -378,8 +378,6 @@ class OpenAIClient:
             self.capabilities = msgspec.structs.replace(self.capabilities, stop_reason=False)
         return builder.completion(finish)
 
-    # -- around it ------------------------------------------------------------------------------------------------
-
     async def _ask(self, url: str, content: bytes, builder: CompletionBuilder) -> Reply:
         """Send the request for a sample. It costs nothing if there was no connection."""
         try:

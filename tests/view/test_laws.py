@@ -96,7 +96,7 @@ def test_what_a_verifier_was_trusted_with_is_said(sums: dict[str, float], said: 
     (sentence,) = about_trust("knockout:n=3", {"trust in pairwise": sums, "another key": {}})
     assert "pairwise" in sentence
     assert said in sentence
-    assert "it decides" in about_trust("knockout:n=3,trust=blind", {})[0]
+    assert "its scores decide" in about_trust("knockout:n=3,trust=blind", {})[0]
 
 
 def test_every_candidate_of_a_tournament_is_judged_or_has_the_text_of_one_that_is(view: RunView) -> None:

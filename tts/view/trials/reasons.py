@@ -101,7 +101,7 @@ def _values(named: str) -> dict[str, object]:
 def about_trust(named: str, remembered: Mapping[str, Mapping[str, float]]) -> list[str]:
     """What the verifier was allowed to decide, by what the run knew of it."""
     if _values(named).get("trust") == "blind":
-        return ["The verifier is trusted blindly (trust=blind): it decides, whatever the votes say."]
+        return ["The verifier is trusted blindly (trust=blind): its scores decide, whatever the votes say."]
     return [_trust_in(key.removeprefix(KEY), sums) for key, sums in remembered.items() if key.startswith(KEY)]
 
 

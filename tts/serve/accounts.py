@@ -8,6 +8,7 @@ under way at its limits.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Iterable
@@ -175,20 +176,25 @@ class State:
         return [(id, key, Cost(*amounts)) for id, key, *amounts in self._file.execute("select * from held")]
 
     def hold(self, id: str, key: str, cost: Cost) -> None:
-        self._write([("insert into held values (?, ?, ?, ?, ?)", (id, key, *_row(cost)))])
+        self._write("insert into held values (?, ?, ?, ?, ?)", (id, key, *_row(cost)))
 
     def settle(self, id: str, key: str, cost: Cost) -> None:
-        self._write([(_ADD, (key, *_row(cost))), ("delete from held where id = ?", (id,))])
+        self._write("begin immediate")
+        try:
+            self._write(_ADD, (key, *_row(cost)))
+            self._write("delete from held where id = ?", (id,))
+            self._write("commit")
+        except RunError:
+            with contextlib.suppress(sqlite3.Error):
+                self._file.rollback()
+            raise
 
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, statements: Iterable[tuple[str, tuple[object, ...]]]) -> None:
+    def _write(self, statement: str, values: tuple[object, ...] = ()) -> None:
         try:
-            with self._file:
-                self._file.execute("begin immediate")
-                for statement, values in statements:
-                    self._file.execute(statement, values)
+            self._file.execute(statement, values)
         except sqlite3.Error as error:
             raise RunError(f"{self._path} cannot be written: {error}") from None
 

@@ -119,6 +119,7 @@ async def serve(service: Service, opened: socket.socket, drain_s: float, tls: di
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,  # nobody here asks who a proxy says that the client is
         http=Connection,
         timeout_graceful_shutdown=math.ceil(drain_s) + TELLING_S,
         **tls,  # type: ignore[arg-type]  # texts

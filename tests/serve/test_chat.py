@@ -115,6 +115,24 @@ class Silent(Model):
         raise AssertionError
 
 
+@pytest.mark.parametrize(
+    "roles", [("system", "user", "assistant", "system", "user"), ("user", "system"), ("system", "system", "user")]
+)
+def test_turns_of_the_system_go_to_the_model_wherever_they_stand(roles: tuple[str, ...]) -> None:
+    turns = [{"role": role, "content": f"{role} {i}"} for i, role in enumerate(roles)]
+
+    async def use(server: Served) -> None:
+        assert (await server.ask(messages=turns, tts={"strategy": "majority_vote:n=2"})).status_code == 200
+        for request in model.requests:
+            said = "\n\n".join(f"{turn.role}: {turn.content}" for turn in request.messages)
+            assert [said.find(turn["content"]) for turn in turns] == sorted(
+                said.index(turn["content"]) for turn in turns
+            )
+
+    model = Model()
+    asked(use, model=model)
+
+
 class Varied(Model):
     """Answers differently for each seed."""
 

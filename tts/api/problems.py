@@ -53,23 +53,19 @@ def as_problem(prompt: str | Prompt | Problem | Example) -> Problem:
 
 
 def _conversation(messages: Prompt) -> Problem:
-    """A chat as a problem: its last user turn, after the system turns and the turns between, and before the calls of
-    tools and their results that end the chat."""
+    """A chat as a problem: its last user turn, after the system turns at its beginning and the turns between, and
+    before the calls of tools, their results and the system turns that end the chat. Turns keep their order."""
     first = next((i for i, turn in enumerate(messages) if turn.role != "system"), len(messages))
     said, turns = messages[:first], messages[first:]
-    if not turns or turns[-1].role not in ("user", "tool"):
-        raise InvalidParameter(
-            "the messages of a prompt must end with a user turn, or with the results of tools, but the last is "
-            + (f"of the {turns[-1].role}" if turns else "a system turn" if said else "missing"),
-            name="prompt",
-        )
-    if any(turn.role == "system" for turn in turns):
-        raise InvalidParameter(
-            "the system turns of a prompt must come first, but one is after another turn", name="prompt"
-        )
     last = max((i for i, turn in enumerate(turns) if turn.role == "user"), default=None)
     if last is None:
         raise InvalidParameter("the messages of a prompt must have a user turn, but have none", name="prompt")
+    if turns[-1].role == "assistant":
+        raise InvalidParameter(
+            "the messages of a prompt must end with a user turn, the results of tools, or a system turn after "
+            "these, but the last is of the assistant",
+            name="prompt",
+        )
     system = "\n\n".join(turn.content for turn in said) if said else None
     return Problem("prompt", turns[last].content, system, shots=turns[:last], turns=turns[last + 1 :])
 

@@ -24,6 +24,7 @@ from tts.core.journal.records import Record, decode, encode
 from tts.core.scheduling.steps import Planned
 from tts.errors import InvalidParameter, TTSError, unknown_name
 from tts.runs.plan import Cell
+from tts.serve.origins import Origins
 from tts.toolkit.difficulty import Policy
 from tts.types import (
     Candidate,
@@ -105,6 +106,11 @@ RULED: dict[type, st.SearchStrategy[Any]] = {  # those that check what they are 
     )
     | st.builds(
         Message, role=st.just("tool"), content=st.text(max_size=6), tool_call_id=st.none() | st.text(max_size=6)
+    ),
+    Origins: st.builds(
+        Origins,
+        allowed=st.lists(st.sampled_from(["*", "https://chat.example.org"]), max_size=2),
+        refuses_others=st.booleans(),
     ),
     Limits: st.builds(Limits, samples=COUNTS, tokens=COUNTS, usd=AMOUNTS, flops=COUNTS, seconds=AMOUNTS),
 }

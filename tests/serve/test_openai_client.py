@@ -202,7 +202,7 @@ def test_a_response_is_streamed_in_its_own_events(strategy: str) -> None:
 def test_what_a_response_cannot_have_is_refused_by_name_and_a_failure_is_an_event() -> None:
     async def use(client: Any, server: Served) -> None:
         for name, value in [
-            ("previous_response_id", "resp_1"), ("background", True), ("include", ["reasoning.encrypted_content"]),
+            ("previous_response_id", "resp_1"), ("background", True), ("include", ["file_search_call.results"]),
             ("truncation", "auto"), ("tools", [{"type": "web_search"}]), ("reasoning", {"summary": "auto"}),
             ("input", [{"type": "item_reference", "id": "x"}]), ("input", []),
             ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]),
